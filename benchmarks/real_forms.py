@@ -33,7 +33,7 @@ from benchmarks.debian_packages import rows as package_rows
 from benchmarks.tables import table
 
 import headrace
-import headrace.bulk
+from headrace.bulk import Summary
 from headrace.testing.server import endpoint_process, temporary_certificate
 
 PROMPT = "Into which section of Debian does this package belong?\n\n{id}: {description}"
@@ -51,6 +51,13 @@ def packages(limit: int | None) -> list[dict[str, str]]:
     return found
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """Says nothing if a client closes a download early, as it does when it gets no range."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass
+
+
 @contextmanager
 def served_over_https(folder: Path) -> Iterator[str]:
     """The URL of a server of the files in a folder, whose certificate is trusted in the block."""
@@ -64,7 +71,7 @@ def served_over_https(folder: Path) -> Iterator[str]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate.chain)
         handler = functools.partial(Handler, directory=str(folder))
-        server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        server = stack.enter_context(Server(("127.0.0.1", 0), handler))
         server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -98,7 +105,7 @@ def write_forms(rows: list[dict[str, str]], folder: Path, url: str) -> Mapping[s
 
 async def ask(
     rows: Any, out: Path, sections: list[str], base_url: str, in_flight: int
-) -> tuple[headrace.bulk.Summary, dict[str, str]]:
+) -> tuple[Summary, dict[str, str]]:
     """Run over one form; returns the totals, and the answers by id."""
     client = headrace.Client(
         base_url=base_url, model="deepseek-v3.2", api_key="sk-benchmark", max_in_flight=in_flight
