@@ -200,7 +200,7 @@ def run(
     @asynccontextmanager
     async def open_session() -> AsyncIterator[Session]:
         opened, make_client = _client_of(client, processes)
-        of_task = arguments_of_task(task, task_arguments, {"priority": 0, "fail_on": DEFAULT_FAIL_ON})
+        of_task = arguments_of_task(task, task_arguments, run)
         prepare = prepare_embedding if task == "embed" else prepare_run
         prepared = prepare(rows, out, opened.settings.model, **of_task)
         with prepared.open_journal(**journal_options) as journal:
