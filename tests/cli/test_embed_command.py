@@ -79,6 +79,17 @@ def test_a_summary_names_the_table_the_cost_and_the_rows_without_a_vector(
     assert len(pandas.read_parquet("v.parquet")["embedding"][0]) == 256
 
 
+def test_both_forms_are_written_from_one_journal(
+    invoke: Callable[..., tuple[int, str]], endpoint: str
+) -> None:
+    arguments = ("--out", "v.jsonl", "--dimensions", "4", "--base-url", endpoint)
+    assert invoke(*arguments, "--table", "v.npy")[0] == 0
+    code, text = invoke(*arguments, "--table", "v.parquet")
+    assert (code, "before     300 done" in text, "table      v.parquet" in text) == (0, True, True)
+    column = pandas.read_parquet("v.parquet")["embedding"]
+    assert (numpy.stack(column) == numpy.load("v.npy")).all()
+
+
 def test_a_budget_is_for_all_sessions(invoke: Callable[..., tuple[int, str]], endpoint: str) -> None:
     arguments = ("--out", "o.jsonl", "--batch-size", "10", "--max-in-flight", "1", "--base-url", endpoint)
     code, text = invoke(*arguments, "--budget", "0.5")

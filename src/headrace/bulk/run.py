@@ -223,7 +223,7 @@ def run(
         if display is not None and make_client is not None:
             events = ClientEvents()
             opened.observe(events)
-        of_task = arguments_of_task(task, task_arguments, {"priority": 0, "fail_on": DEFAULT_FAIL_ON})
+        of_task = arguments_of_task(task, task_arguments, run)
         make = prepare_embedding if task == "embed" else prepare_run
         prepare = partial(make, rows, out, opened.settings.model, **of_task)
         if isinstance(rows, str) and is_url(rows):  # the event loop must not wait for its download

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from headrace.bulk.embedding import PreparedEmbedding
 
 _SECTIONS = {
-    "Input and output": ("column", "out", "encoding", "id_column", "limit", "on_missing"),
+    "Input and output": ("column", "out", "encoding", "id_column", "limit", "table", "on_missing"),
     "Resuming": ("retry_failed", "only", "changed", "keep_done", "fresh"),
     "Model and requests": ("model", "dimensions", "batch_size", "extra_body"),
     "Endpoint and limits": ("base_url", "max_in_flight", "budget", "deadline", "wait_for_endpoint"),
@@ -25,7 +25,7 @@ _SECTIONS = {
 }
 """The options in the help."""
 
-_OWN = ("column", "out", "dimensions", "batch_size")
+_OWN = ("column", "out", "table", "dimensions", "batch_size")
 _OF_RUN = {name for names in _SECTIONS.values() for name in names if name not in _OWN}
 """Options that mean the same as those of `headrace run`, so they are the same objects."""
 
@@ -45,6 +45,9 @@ _OF_RUN = {name for names in _SECTIONS.values() for name in names if name not in
     type=options.FILE,
     help="FILE.parquet or FILE.npy, with the journal beside it as FILE.parquet.jsonl; or FILE.jsonl, which "
     "is the journal too. With -, the lines go to stdout, and the run cannot be continued.",
+)
+@click.option(
+    "--table", metavar="FILE", help="With --out FILE.jsonl: also write the vectors as .parquet or .npy."
 )
 @click.option(
     "--dimensions", type=options.COUNT, metavar="N", help="Length of the vectors; default: the model's."
@@ -103,7 +106,7 @@ def embed(
         raise SettingsError("--quiet: leave out --verbose")
     if dry_run and (as_json or quiet):
         raise SettingsError("--dry-run: leave out --json and --quiet")
-    target = OutputArguments.pop({**others, "table": None})
+    target = OutputArguments.pop(others)
     if target.to_stdout and as_json:
         raise SettingsError("--out -: leave out --json; stdout has only the lines")
     display = ProgressDisplay(bar=sys.stderr.isatty() and not verbose and not quiet, quiet=quiet)
@@ -130,6 +133,7 @@ def embed(
         id_column=id_column,
         encoding=encoding,
         limit=limit,
+        table=target.table,
         only=target.only,
     )
     if dry_run:

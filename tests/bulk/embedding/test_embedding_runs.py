@@ -19,6 +19,7 @@ from headrace import InputError, JournalError
 from headrace.bulk import Result
 from headrace.bulk.output_line import decode_line
 from headrace.testing import Answer, FakeEndpoint
+from headrace_retry import Retry
 
 ROWS = [{"id": f"r{number}", "text": "x" * number, "n": number} for number in range(1, 8)]
 
@@ -198,6 +199,15 @@ async def test_an_endpoint_that_is_down_gets_the_same_rows_later() -> None:
     endpoint = FakeEndpoint(down, otherwise=Answer(body=body))
     result = await embed(ROWS, endpoint)
     assert (result.succeeded, result.failed, len(endpoint.attempts)) == (7, 0, 2)
+
+
+@pytest.mark.anyio
+async def test_a_retry_of_a_batch_counts_once() -> None:
+    body = {"data": [{"index": index, "embedding": [1.0]} for index in range(7)]}
+    endpoint = FakeEndpoint(503, otherwise=Answer(body=body))
+    result = await embed(ROWS, endpoint, client={"policies": [Retry(base=0.001)]})
+    assert (result.succeeded, result.retries) == (7, 1)
+    assert {line.headrace.attempts for line in result} == {2}
 
 
 @pytest.mark.anyio

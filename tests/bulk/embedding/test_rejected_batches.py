@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -10,9 +12,10 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.bulk.embedding.test_embedding_runs import embed
-from tests.bulk.embedding.text_endpoint import TextEndpoint
+from tests.bulk.embedding.test_embedding_runs import ROWS, embed
+from tests.bulk.embedding.text_endpoint import Priced, TextEndpoint
 
+from headrace.bulk import Journal
 from headrace.bulk.embedding.batch import Batch
 from headrace.bulk.embedding.rejections import concerns_some_texts
 from headrace.bulk.embedding.shares import cost_shares, integer_shares
@@ -28,7 +31,12 @@ from headrace.errors import (
 )
 
 
-@settings(max_examples=30)
+async def as_async(rows: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+    for row in rows:
+        yield row
+
+
+@settings(max_examples=20)
 @given(
     bad=st.lists(st.booleans(), min_size=1, max_size=40),
     batch_size=st.integers(1, 40),
@@ -64,8 +72,26 @@ async def test_one_bad_text_of_many_costs_few_calls() -> None:
 
 
 @pytest.mark.anyio
-async def test_later_batches_have_the_size_that_the_endpoint_accepts() -> None:
-    rows = [{"id": str(n), "text": "x"} for n in range(320)]
+@pytest.mark.parametrize(
+    "endpoint", [{"bad": lambda text: text == "xx"}, {"base64": False}], ids=["bad", "base64"]
+)
+async def test_each_call_of_a_rejected_batch_is_paid_for_once(
+    endpoint: dict[str, Any], tmp_path: Path
+) -> None:
+    texts, out = TextEndpoint(**endpoint), tmp_path / "o.jsonl"
+    client = {"policies": [Priced("0.01")], "max_in_flight": 1}
+    result = await embed(ROWS, texts, batch_size=4, client=client, out=out)
+    calls, rejected = len(texts.batches), len(texts.batches) - len(texts.accepted)
+    assert (result.cost, result.possible_cost) == (calls * Decimal("0.01"), rejected * Decimal("0.02"))
+    with Journal(out, {"task": "embed"}, keep_done=True) as journal:
+        assert journal.spent == calls * Decimal("0.01") + rejected * Decimal("0.02")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_later_batches_have_the_size_that_the_endpoint_accepts(is_async: bool) -> None:
+    listed = [{"id": str(n), "text": "x"} for n in range(320)]
+    rows: Any = as_async(listed) if is_async else listed
     endpoint = TextEndpoint(most_texts=32)
     result = await embed(rows, endpoint, batch_size=128, client={"max_in_flight": 1})
     assert (result.succeeded, result.failed) == (320, 0)

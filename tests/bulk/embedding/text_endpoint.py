@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from headrace import Call, Client, Headers, Reply, Send, Stage, StatusError
+from headrace import Call, CallError, Client, Headers, Reply, Send, Stage, StatusError
 from headrace.transports.memory import MemoryTransport
 
 
@@ -83,7 +83,7 @@ def _status_error(status: int, error: dict[str, Any]) -> StatusError:
 
 
 class Priced:
-    """A policy that sets the cost of each reply, also of one that has no vectors."""
+    """A policy that sets the cost of each call, also of a failed one."""
 
     name = "cost"
     stage = Stage.ACCOUNT
@@ -93,7 +93,11 @@ class Priced:
 
     def wrap(self, send: Send) -> Send:
         async def priced(call: Call) -> Reply:
-            reply = await send(call)
+            try:
+                reply = await send(call)
+            except CallError as error:
+                error.cost, error.possible_cost = self.cost, 2 * self.cost
+                raise
             reply.cost = self.cost
             return reply
 

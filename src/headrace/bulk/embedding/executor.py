@@ -111,6 +111,7 @@ class EmbeddingExecutor:
             self._learn_size(batch)
         elif refuses_base64(error, outcome.request):
             self._members["encoding_format"] = "float"  # for all batches
+            batch.cost, batch.possible_cost = batch.add_cost(error)
             self._parts.append(batch)
             return
         elif len(batch.items) > 1 and concerns_some_texts(error):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def prepare_embedding(
         **{name: value for name, value in arguments.items() if value is not None},
     )
     check = InputCheck(task)
-    check.advance(FIRST_PART)
+    check.advance(FIRST_PART, only_fetched=True)
     return PreparedEmbedding(
         task=task,
         check=check,
@@ -115,25 +116,25 @@ _OF_EMBEDDINGS = ("column", "dimensions", "batch_size")
 _OF_BOTH = ("id_column", "encoding", "extra_body", "on_missing", "limit", "table", "only")
 
 
-def arguments_of_task(task: str, arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_of_task(
+    task: str, arguments: Mapping[str, Any], function: Callable[..., Any]
+) -> dict[str, Any]:
     """The arguments of `headrace.bulk.run` that belong to its task.
 
     Args:
         task: "chat" or "embed".
         arguments: All arguments that belong to one of the tasks, or to both.
-        defaults: The defaults of those that are not None.
+        function: The function that has them, with their defaults.
 
     Raises:
         InputError: The task is another one, or an argument belongs to the other task.
     """
     if task not in ("chat", "embed"):
         raise InputError(f"task={task!r}: must be 'chat' or 'embed'")
-    is_embed = task == "embed"
+    is_embed, parameters = task == "embed", inspect.signature(function).parameters
     own = [name for name in arguments if name in _OF_BOTH or (name in _OF_EMBEDDINGS) is is_embed]
-    unfit = [
-        f"{name}=" for name, value in arguments.items() if name not in own and value != defaults.get(name)
-    ]
-    if unfit:
+    given = [name for name, value in arguments.items() if value is not parameters[name].default]
+    if unfit := [f"{name}=" for name in given if name not in own]:
         other = "chat" if is_embed else "embed"
         raise InputError(f'task="{task}": leave out {", ".join(unfit)}; only task="{other}" has it')
     return {name: arguments[name] for name in own}

@@ -34,6 +34,11 @@ class EmbeddingTask:
         extra_body: Members of each request's body that only your endpoint has.
         on_missing: What happens if a row lacks the column; as for `Task`.
 
+    Attributes:
+        choices: None: a vector is not chosen, has no type of its own, and no finish reason.
+        answer: None.
+        fail_on: None.
+
     Raises:
         InputError: An argument is not valid.
     """
@@ -44,6 +49,9 @@ class EmbeddingTask:
     dimensions: int | None = None
     extra_body: Mapping[str, Any] = attrs.field(factory=dict)
     on_missing: OnMissing = "refuse"
+    choices: Sequence[str] = attrs.field(default=(), init=False, repr=False)
+    answer: ResponseFormat | None = attrs.field(default=None, init=False, repr=False)
+    fail_on: Set[str] = attrs.field(default=frozenset(), init=False, repr=False)
     _body: dict[str, Any] = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -68,21 +76,6 @@ class EmbeddingTask:
         except RequestError as error:
             raise InputError(str(error)) from None
         object.__setattr__(self, "_body", body)
-
-    @property
-    def choices(self) -> Sequence[str]:
-        """None: a vector is not chosen."""
-        return ()
-
-    @property
-    def answer(self) -> ResponseFormat | None:
-        """None: a vector has no type of its own."""
-        return None
-
-    @property
-    def fail_on(self) -> Set[str]:
-        """None: a vector has no finish reason."""
-        return frozenset()
 
     def digest(self, item: Item) -> int:
         """A checksum of the text; never 0."""

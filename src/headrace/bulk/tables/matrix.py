@@ -65,7 +65,7 @@ def write_matrix(
     if len(lengths) > 1:
         shown = ", ".join(map(str, sorted(lengths)[:3]))
         raise InputError(
-            f"the vectors have different lengths ({shown}), so they are no matrix; write .parquet"
+            f"the vectors have different lengths ({shown}), so they are no matrix; name a .parquet file"
         )
     length = next(iter(lengths), 0)
     missing, rows = MissingRows(), 0
