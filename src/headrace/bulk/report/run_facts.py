@@ -20,6 +20,7 @@ _NAMES = {
     "answer": "Type of the answers",
     "command": "Command",
 }
+_OF_STEPS = {"when": "Condition", **{key: name for key, name in _NAMES.items() if key != "command"}}
 _LONGEST = 5000
 _MOST_BYTES = 1 << 24
 
@@ -35,7 +36,20 @@ def read_run_facts(output: str | os.PathLike[str]) -> list[tuple[str, str]]:
                     facts = record
     except (OSError, *NOT_JSON):
         return []
-    return [(name, _text(key, facts[key])) for key, name in _NAMES.items() if facts.get(key)]
+    found = [(name, _text(key, facts[key])) for key, name in _NAMES.items() if facts.get(key)]
+    for step in _steps(facts):
+        found += [
+            (f"{name} of step {step}", _text(key, value))
+            for key, name in _OF_STEPS.items()
+            if (value := facts.get(f"{step}.{key}"))
+        ]
+    return found
+
+
+def _steps(facts: dict[str, Any]) -> list[str]:
+    """The names of the steps of a job."""
+    steps = facts.get("steps")
+    return [name for name in steps if isinstance(name, str)] if isinstance(steps, list) else []
 
 
 def _text(key: str, value: Any) -> str:
