@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, assert_type
 
-from headrace import Client
+from headrace import Client, Step
 from headrace.bulk import Result, Source, Task, run
 
 
@@ -26,5 +26,8 @@ async def prompts(client: Client) -> None:
     await run(client, source, out="out.jsonl", prompt=messages_of, tags={"a": "@b"}, priority="@c")
     await run(client, source, out="out.jsonl", messages="chat", examples=[{"name": "a", "answer": "b"}])
     await run(client, source, out="o.jsonl", prompt="?", image="a", file=["b", "c"], max_pixels=9)
+    steps = [Step("a", "{name}", choices=["x", "y"]), Step("b", text_of, when="a == 'x'", answer=int)]
+    assert_type((await run(client, source, out="out.jsonl", steps=steps)).steps["a"].skipped, int)
+    await run(client, source, out="out.jsonl", prompt="{name}", only="filter:price > 10")
     Task(Source(source), "?", "m", image=("a", "b"), audio="c")
     Task(Source(source), text_of, "m", model_column="model", extra_body={"top_k": 5})

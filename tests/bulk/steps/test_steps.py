@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
@@ -17,6 +19,8 @@ import headrace
 from headrace import Step
 from headrace.bulk import OutputLine, Result
 from headrace.bulk.prepared_run import prepare_run
+from headrace.bulk.report.output_reader import read_statistics
+from headrace.bulk.report.run_facts import read_run_facts
 from headrace.errors import InputError, JournalError
 from headrace_cost import Cost
 
@@ -75,6 +79,29 @@ async def test_each_row_gets_one_line_with_the_answers_of_its_steps(
     table = result.to_arrow()
     assert table.column_names == columns.split()
     assert table.column("judged.score").to_pylist() == [7, None, None, 7, None, None, 7]
+
+
+@pytest.mark.anyio
+async def test_tables_and_reports_have_each_step(shop: PromptEndpoint, tmp_path: Path) -> None:
+    out, rows = tmp_path / "out.jsonl", tmp_path / "rows.jsonl"
+    shop.answer = lambda prompt: 400 if prompt == "Advertise P3" else shop_answer(prompt)
+    with open(rows, "w") as file:  # noqa: ASYNC230
+        file.writelines(json.dumps(row) + "\n" for row in ROWS)
+    await perform(shop, rows, out=out, table=tmp_path / "out.csv")
+    with open(tmp_path / "out.csv", newline="") as file:  # noqa: ASYNC230
+        table = list(csv.DictReader(file))
+    assert [row["category"] for row in table] == ["garden", "clothes", "kitchen"] * 2 + ["garden"]
+    assert (table[0]["judged.score"], table[1]["judged.score"], table[3]["text"]) == ("7", "", "")
+    assert table[3]["error"].startswith("status_error: step text: ")
+    statistics = read_statistics(out)
+    assert statistics.summary.prompt_tokens == (7 + 2 + 2) * 10
+    views = {view.member: dict(view.counts) for view in statistics.answers.views()}
+    assert views["category"] == {"garden": 3, "clothes": 2, "kitchen": 2}
+    assert views["judged.score"] == {"7": 2}
+    facts = dict(read_run_facts(out))
+    assert facts["Condition of step text"] == "category == 'garden'"
+    assert facts["Model of step text"] == "writer"
+    assert facts["Choices of step category"] == "garden, clothes, kitchen"
 
 
 @pytest.mark.anyio

@@ -24,6 +24,9 @@ MANY_ATTEMPTS = 10
 _MOST_MODELS = 50
 _OTHERS = "other models"
 _UNNAMED = "not named in the answer"
+_OF_STEPS = "the models of all steps"
+"""What the answers to a job with steps are counted as: a line has the model of its last step only."""
+
 _LONGEST_MESSAGE = 400
 
 
@@ -79,13 +82,13 @@ class Statistics:
     def add(self, line: OutputLine) -> None:
         """Add a line."""
         notes, error = line.headrace, line.error
-        usage = Usage()
-        if line.answered:
-            model, usage = _model_and_usage(line)
-            if not notes.attempts:
-                usage = Usage()  # an answer from a cache takes no tokens
-            elif line.steps is not None:
-                usage = Usage(notes.prompt_tokens, notes.completion_tokens)
+        usage, answered = Usage(), line.answered
+        if line.steps is not None:  # also of a failed item, whose earlier steps were answered
+            usage = Usage(notes.prompt_tokens, notes.completion_tokens)
+            answered = answered or bool(usage.prompt_tokens)
+        if answered:
+            model, used = (_OF_STEPS, usage) if line.steps is not None else _model_and_usage(line)
+            usage = used if notes.attempts else Usage()  # an answer from a cache takes no tokens
             if model not in self.models and len(self.models) >= _MOST_MODELS:
                 model = _OTHERS
             self.models.setdefault(model, ModelTotals()).add(usage, notes.cost)
@@ -94,7 +97,7 @@ class Statistics:
                 0,
                 attempts=notes.attempts,
                 elapsed=notes.elapsed,
-                answered=line.answered,
+                answered=answered,
                 prompt_tokens=usage.prompt_tokens or 0,
                 completion_tokens=usage.completion_tokens or 0,
                 cost=notes.cost,

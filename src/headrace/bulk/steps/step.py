@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from headrace._support.public_names import fixup_module_metadata
 from headrace._support.text import quoted
 from headrace.bulk.prompts import PromptLike, TemplateLanguage
 from headrace.bulk.prompts.examples import ExamplesLike
@@ -85,3 +86,6 @@ class Step:
         names = {field.name for field in attrs.fields(Step)} - {"name", "when", "output", "model"}
         found = {name: getattr(self, name) for name in names}
         return {name: value for name, value in found.items() if value is not None or name == "prompt"}
+
+
+fixup_module_metadata(["Step"], {**globals(), "__name__": "headrace"})
