@@ -66,7 +66,8 @@ class Served:
         """How many attempts got a complete answer, even if the client was gone by then."""
         counts = self.counts()
         faults = counts["faults"]
-        whole: int = counts["by_status"].get("200", 0) - faults.get("reset", 0) - faults.get("stall", 0)
+        torn = sum(faults.get(kind, 0) for kind in ("reset", "stall", "truncate"))
+        whole: int = counts["by_status"].get("200", 0) - torn
         return whole
 
 

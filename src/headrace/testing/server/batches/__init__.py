@@ -2,7 +2,8 @@
 
 Theory of operation. No task works on a batch. Its schedule is a function of its age, and the work that is due
 is done before the next request about files, batches or counts is answered. So a batch has the same states on
-a virtual clock, and in every event loop.
+a virtual clock, and in every event loop. Where the work takes longer than `api` lets a request wait, the
+batch is late.
 """
 
 from headrace.testing.server.batches.api import BatchApi, is_batch_path
