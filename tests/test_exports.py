@@ -171,6 +171,7 @@ def test_importing_headrace_plugins_imports_hardly_more_than_headrace() -> None:
     assert more == {
         "headrace._support.bounded_mapping",
         "headrace.plugins",
+        "headrace.wire.prompt_tokens",
         "headrace.wire.rate_limit_detector",
     }
 
