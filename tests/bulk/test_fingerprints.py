@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.bulk import Journal, run
@@ -42,6 +42,12 @@ def line(index: int, prompt: str, *, failed: bool) -> bytes:
     return json.dumps({**values, "headrace": notes}).encode() + b"\n"
 
 
+def in_session(prompt: str, written: int, *, retry: bool = False) -> dict[str, Any]:
+    return {"prompt": prompt, "written": written, "killed": "never", "retry": retry}
+
+
+# The second session removes the highest line, so that the third has lower numbers than the second.
+@example(sessions=[in_session("A", 1), in_session("B", 0, retry=True), in_session("B", 1)])
 @given(sessions=st.lists(session, min_size=1, max_size=8))
 def test_the_fingerprint_of_each_line_is_known_after_any_crash(
     tmp_path_factory: pytest.TempPathFactory, sessions: list[dict[str, Any]]
