@@ -134,6 +134,31 @@ async def test_the_report_names_what_differs_and_how_many_items_have_it(products
     assert "succeeded (2)" in page
 
 
+def test_the_report_of_a_job_names_its_steps(tmp_path: Path) -> None:
+    base = {
+        "headrace": 2,
+        "model": "m",
+        "steps": ["sort", "text"],
+        "sort.prompt": "Sort",
+        "sort.choices": ["a"],
+    }
+    later = {"text.when": "sort == 'a'", "text.parameters": {"user": "me:sk-canary12345678"}}
+    facts = [base | later | {"text.prompt": prompt} for prompt in ("Write", "Describe")]
+    written = "\n".join(map(json.dumps, [facts[0], facts[1], {"first_index": 7}]))
+    (tmp_path / "out.jsonl.journal").write_text(f"{written}\n", encoding="utf-8")
+    assert read_run_facts(tmp_path / "out.jsonl", {1: 7, 2: 3}) == [
+        ("Items (1)", "7"),
+        ("Items (2)", "3"),
+        ("Model", "m"),
+        ("Prompt of step sort", "Sort"),
+        ("Choices of step sort", "a"),
+        ("Condition of step text", "sort == 'a'"),
+        ("Prompt of step text (1)", "Write"),
+        ("Prompt of step text (2)", "Describe"),
+        ("Parameters of step text", '{"user":"me:***"}'),
+    ]
+
+
 def test_a_run_with_one_fingerprint_has_no_note(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     for _ in range(2):

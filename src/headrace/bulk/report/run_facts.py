@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -21,6 +21,7 @@ _NAMES = {
     "answer": "Type of the answers",
     "command": "Command",
 }
+_OF_STEPS = {"when": "Condition", **{key: name for key, name in _NAMES.items() if key != "command"}}
 _LONGEST = 5000
 
 
@@ -42,13 +43,27 @@ def read_run_facts(
         facts += [
             (f"Items ({number})", f"{items.get(number, 0):,}") for number in range(1, len(fingerprints) + 1)
         ]
-    for key, name in _NAMES.items():
-        texts = [_text(key, each[key]) if each.get(key) else "" for each in fingerprints]
+    for key, name in _names(fingerprints).items():
+        texts = [_text(key.rpartition(".")[2], each[key]) if each.get(key) else "" for each in fingerprints]
         if len(set(texts)) > 1:
             facts += [(f"{name} ({number})", text or "none") for number, text in enumerate(texts, 1)]
         else:
             facts += [(name, text) for text in texts[:1] if text]
     return facts
+
+
+def _names(fingerprints: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What is shown of fingerprints: their members, and the names of these."""
+    names = dict(_NAMES)
+    for step in dict.fromkeys(step for each in fingerprints for step in _steps(each)):
+        names |= {f"{step}.{key}": f"{name} of step {step}" for key, name in _OF_STEPS.items()}
+    return names
+
+
+def _steps(fingerprint: Mapping[str, Any]) -> list[str]:
+    """The names of the steps of a job."""
+    steps = fingerprint.get("steps")
+    return [name for name in steps if isinstance(name, str)] if isinstance(steps, list) else []
 
 
 def _text(key: str, value: Any) -> str:
