@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.bulk import Journal, run
@@ -42,6 +42,12 @@ def line(index: int, prompt: str, *, failed: bool) -> bytes:
     return json.dumps({**values, "headrace": notes}).encode() + b"\n"
 
 
+def in_session(prompt: str, written: int, *, retry: bool = False) -> dict[str, Any]:
+    return {"prompt": prompt, "written": written, "killed": "never", "retry": retry}
+
+
+# The second session removes the highest line, so that the third has lower numbers than the second.
+@example(sessions=[in_session("A", 1), in_session("B", 0, retry=True), in_session("B", 1)])
 @given(sessions=st.lists(session, min_size=1, max_size=8))
 def test_the_fingerprint_of_each_line_is_known_after_any_crash(
     tmp_path_factory: pytest.TempPathFactory, sessions: list[dict[str, Any]]
@@ -126,6 +132,31 @@ async def test_the_report_names_what_differs_and_how_many_items_have_it(products
     page = render(statistics, "out.jsonl", datetime.now(UTC), facts)
     assert "succeeded (1)" in page
     assert "succeeded (2)" in page
+
+
+def test_the_report_of_a_job_names_its_steps(tmp_path: Path) -> None:
+    base = {
+        "headrace": 2,
+        "model": "m",
+        "steps": ["sort", "text"],
+        "sort.prompt": "Sort",
+        "sort.choices": ["a"],
+    }
+    later = {"text.when": "sort == 'a'", "text.parameters": {"user": "me:sk-canary12345678"}}
+    facts = [base | later | {"text.prompt": prompt} for prompt in ("Write", "Describe")]
+    written = "\n".join(map(json.dumps, [facts[0], facts[1], {"first_index": 7}]))
+    (tmp_path / "out.jsonl.journal").write_text(f"{written}\n", encoding="utf-8")
+    assert read_run_facts(tmp_path / "out.jsonl", {1: 7, 2: 3}) == [
+        ("Items (1)", "7"),
+        ("Items (2)", "3"),
+        ("Model", "m"),
+        ("Prompt of step sort", "Sort"),
+        ("Choices of step sort", "a"),
+        ("Condition of step text", "sort == 'a'"),
+        ("Prompt of step text (1)", "Write"),
+        ("Prompt of step text (2)", "Describe"),
+        ("Parameters of step text", '{"user":"me:***"}'),
+    ]
 
 
 def test_a_run_with_one_fingerprint_has_no_note(tmp_path: Path) -> None:

@@ -47,10 +47,11 @@ class Fingerprints:
 
 
 def note_first_index(sidecar: int, first_index: int) -> None:
-    """Note the first index of the last fingerprint, unless it has one.
+    """Note the first index of the last fingerprint, unless it has one that is low enough.
 
     The first fingerprint needs none. After a crash before this note, no line has the last fingerprint, and
-    the next session with it makes the note.
+    the next session with it makes the note. If the lines with the highest indexes were removed to be sent
+    again, the next indexes are below an earlier note; no line has the last fingerprint then, either.
 
     Args:
         sidecar: The descriptor of the sidecar.
@@ -59,8 +60,9 @@ def note_first_index(sidecar: int, first_index: int) -> None:
     Raises:
         OSError: The note cannot be written.
     """
-    found = [start for _, start in _with_starts(os.pread(sidecar, LARGEST_SIDECAR, 0))]
-    if found and found[-1] is None:
+    found = _with_starts(os.pread(sidecar, LARGEST_SIDECAR, 0))
+    start = found[-1][1] if found else 0
+    if start is None or start > first_index:
         append_record(sidecar, msgspec.json.encode({"first_index": first_index}))
 
 
