@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from headrace import errors
+from headrace.cli.embed import embed
 from headrace.cli.main import cli
 from headrace.cli.option_names import CommandContext, with_options
 from headrace.cli.run import run
@@ -169,7 +170,11 @@ def test_messages_of_bulk_name_no_option() -> None:
 
 
 def test_each_setting_in_a_message_of_bulk_becomes_an_option() -> None:
-    with run.make_context("run", ["p.csv", "--out", "o"]) as ctx:
+    with (
+        run.make_context("run", ["p.csv", "--out", "o"]) as of_run,
+        embed.make_context("embed", ["p.csv", "--out", "o", "--column", "c"]) as of_embed,
+    ):
         for path in (SOURCE / "bulk").rglob("*.py"):
+            ctx = of_embed if "embedding" in path.parts else of_run
             for name in re.findall(r'Error\(\s*f?"(\w+)=', path.read_text(encoding="utf-8")):
                 assert with_options(f"{name}=: x", ctx).startswith("--"), name

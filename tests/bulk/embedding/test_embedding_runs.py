@@ -236,7 +236,7 @@ async def test_rows_that_cannot_be_sent_fail_alone() -> None:
         ({"choices": ["a"], "system": "s"}, "leave out choices=, system=; only"),
         ({"priority": 1, "fail_on": "length"}, "leave out fail_on=, priority=; only"),
         ({"task": "chat", "prompt": "{text}"}, 'task="chat": leave out column=; only task="embed" has it'),
-        ({"task": "embedd"}, "task='embedd': must be 'chat' or 'embed'"),
+        ({"task": "embedd"}, "unknown task 'embedd': task= must be 'chat' or 'embed'"),
         ({"column": None}, "column= is missing; name the column of the texts"),
         ({"batch_size": 0}, "batch_size=0: must be a number of texts from 1 to 2048"),
         ({"batch_size": 2049}, "batch_size=2049: must be"),

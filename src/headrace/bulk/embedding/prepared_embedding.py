@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from headrace._support.text import quoted
 from headrace.bulk.chosen_items import ChosenItems, Only, as_choice
 from headrace.bulk.embedding.executor import EmbeddingExecutor
 from headrace.bulk.embedding.task import EmbeddingTask
@@ -130,7 +131,7 @@ def arguments_of_task(
         InputError: The task is another one, or an argument belongs to the other task.
     """
     if task not in ("chat", "embed"):
-        raise InputError(f"task={task!r}: must be 'chat' or 'embed'")
+        raise InputError(f"unknown task {quoted(task)}: task= must be 'chat' or 'embed'")
     is_embed, parameters = task == "embed", inspect.signature(function).parameters
     own = [name for name in arguments if name in _OF_BOTH or (name in _OF_EMBEDDINGS) is is_embed]
     given = [name for name, value in arguments.items() if value is not parameters[name].default]
