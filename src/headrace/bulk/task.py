@@ -15,7 +15,7 @@ from headrace.bulk.prompts import Prompt, PromptLike, TemplateLanguage, make_pro
 from headrace.bulk.prompts.examples import Example, read_examples
 from headrace.bulk.prompts.media_columns import MediaColumns, as_names
 from headrace.bulk.request_template import RequestTemplate
-from headrace.bulk.sources import Item, Source, TaskInput
+from headrace.bulk.sources import Item, RowSource, Source, TaskInput
 from headrace.calls import Request
 from headrace.errors import AnswerError, HeadraceError, InputError, InvalidReply, RequestError
 from headrace.replies import Reply
@@ -144,7 +144,9 @@ class Task:
         object.__setattr__(self, "_requests", requests)
 
     def _media_columns(self) -> MediaColumns:
-        binary = self.source.binary_columns if isinstance(self.source, Source) else frozenset()
+        binary: Set[str] = frozenset()
+        if isinstance(self.source, (Source, RowSource)):
+            binary = self.source.binary_columns
         return MediaColumns(**{name: getattr(self, name) for name in _OF_MEDIA}, binary=binary)
 
     def digest(self, item: Item) -> int:
