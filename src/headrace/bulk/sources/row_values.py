@@ -48,7 +48,7 @@ def as_mapping(row: Any, where: str) -> Mapping[str, Any]:
         )
     if _is_clean(found):
         return found
-    clean: Mapping[str, Any] = _clean(found)
+    clean: Mapping[str, Any] = json_value(found)
     return clean
 
 
@@ -134,15 +134,16 @@ def _is_clean(row: Mapping[str, Any]) -> bool:
     return True
 
 
-def _clean(value: Any) -> Any:
+def json_value(value: Any) -> Any:
+    """A value with U+FFFD for lone surrogates, and None for NaN and infinity."""
     if isinstance(value, str):
         return value if value.isascii() else without_surrogates(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {_clean(name): _clean(each) for name, each in value.items()}
+        return {json_value(name): json_value(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_clean(each) for each in value]
+        return [json_value(each) for each in value]
     return value
 
 
