@@ -12,6 +12,7 @@ from headrace.bulk.sources.arrow_values import binary_columns
 from headrace.bulk.sources.content_ids import ContentIds
 from headrace.bulk.sources.detection import SourceKind
 from headrace.bulk.sources.item import Item
+from headrace.bulk.sources.item_id import as_id
 from headrace.bulk.sources.row_values import as_mapping
 from headrace.errors import InputError
 
@@ -158,9 +159,7 @@ class RowSource:
                 id = values[wanted]
             else:
                 id = ids.id_of(values)
-            if isinstance(id, bool) or not isinstance(id, str | int) or id == "":
-                raise InputError(f"{where}: the id must be a string that is not empty, or an integer")
-            return Item(index, index + 1, str(id), values)
+            return Item(index, index + 1, as_id(id, "the id", where), values)
 
         return make_item
 
@@ -169,5 +168,5 @@ def _made_id(function: IdFunction, row: Any, where: str) -> object:
     try:
         return function(row)
     except Exception as error:
-        reason = shortened(f"{type(error).__name__}: {error}", 300)
+        reason = shortened(f"{type(error).__name__}: {error}", 300).rstrip(" :")
         raise InputError(f"{where}: the function id_column= raised {reason}") from error
