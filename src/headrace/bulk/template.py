@@ -49,8 +49,9 @@ class Template:
         try:
             for literal, field, spec, conversion in string.Formatter().parse(self.text):
                 if field is not None and (not field or spec or conversion):
+                    written = field + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
                     raise InputError(
-                        f"{name}: '{{{field}}}' must hold only the name of a column; write {{{{ for a brace"
+                        f"{name}: '{{{written}}}' must hold only the name of a column; write {{{{ for a brace"
                     )
                 pieces.append((literal, field))
         except ValueError as error:
