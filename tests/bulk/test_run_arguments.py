@@ -61,6 +61,16 @@ def test_a_wrong_value_is_named_when_the_run_is_made(arguments: dict[str, Any], 
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("client", ["products.csv", None, 5])
+def test_what_is_no_client_is_named(client: Any) -> None:
+    with pytest.raises(SettingsError) as caught:
+        headrace.run(client, ROWS, prompt="{x}")
+    assert (
+        str(caught.value)
+        == f"client={client!r}: must be an open headrace.Client, or a callable that makes one"
+    )
+
+
 @pytest.mark.anyio
 async def test_numbers_of_numpy_and_infinity_are_numbers() -> None:
     async with FakeEndpoint(otherwise="ok").client() as client:

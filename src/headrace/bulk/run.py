@@ -152,6 +152,7 @@ def run(
         ```
     """
     check_arguments(
+        client=client,
         **{"out": out, "table": table, "id_column": id_column, "limit": limit, "changed": changed},
         **{"messages": messages, "model_column": model_column, "parameters": parameters},
         **{"tags": tags, "extra_body": extra_body, "max_in_flight": max_in_flight, "processes": processes},

@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace._support.numbers import as_number, as_seconds, is_duration
 from headrace._support.text import shortened
+from headrace.client import Client
 from headrace.errors import SettingsError
 
 
@@ -17,6 +18,10 @@ def check_arguments(**arguments: Any) -> None:
         is_valid, must_be = _RULES[name]
         if (value is not None or name in _NEVER_NONE) and not is_valid(value):
             raise SettingsError(f"{name}={shortened(repr(value), 80)}: must be {must_be}")
+
+
+def _is_client(value: Any) -> bool:
+    return isinstance(value, Client) or callable(value)
 
 
 def _is_count(value: Any) -> bool:
@@ -55,6 +60,7 @@ _NAME = (_is_text, "the name of a column")
 _MAPPING = (_is_mapping, "a mapping")
 
 _RULES = {
+    "client": (_is_client, "an open headrace.Client, or a callable that makes one"),
     "out": _PATH,
     "table": _PATH,
     "id_column": (_is_column, "the name of a column, or a function"),
@@ -71,4 +77,4 @@ _RULES = {
     "changed": (_is_change, "'refuse' or 'resend'"),
 }
 
-_NEVER_NONE = ("processes", "wait_for_endpoint", "changed")
+_NEVER_NONE = ("client", "processes", "wait_for_endpoint", "changed")
