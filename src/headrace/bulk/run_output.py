@@ -12,6 +12,9 @@ from headrace.errors import InputError, JournalError
 
 STDOUT = "-"
 
+_OTHER_FORMS = (".xlsx", ".xls", ".ods", ".arrow", ".feather", ".tsv", ".gz", ".zst", ".zip")
+"""Names of forms that no output has. Lines in such a file would surprise the program that opens it."""
+
 
 def lines_path(out: str | os.PathLike[str]) -> Path | None:
     """The file for the lines of a run: the output, or the file beside an output that is a table.
@@ -29,6 +32,10 @@ def lines_path(out: str | os.PathLike[str]) -> Path | None:
         return None
     path = Path(out)
     check_output(path)
+    if (suffix := path.suffix.lower()) in _OTHER_FORMS:
+        raise JournalError(
+            f"{out}: no output is {suffix}; name a table (.csv, .parquet), or a file for lines (.jsonl)"
+        )
     if not is_table(path):
         return path
     lines = Path(f"{path}.jsonl")
