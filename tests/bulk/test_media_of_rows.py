@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import polars
 import pyarrow
 import pyarrow.feather
 import pyarrow.parquet
@@ -18,7 +19,7 @@ from tests.wire import media_files as files
 
 import headrace
 from headrace import Client
-from headrace.bulk import Source, Task, process_executor, run
+from headrace.bulk import RowSource, Source, Task, process_executor, run
 from headrace.bulk.worker_protocol import FrameStream
 from headrace.calls import Call
 from headrace.errors import InputError, JournalError
@@ -175,6 +176,23 @@ def test_columns_of_bytes_are_images(form: str) -> None:
     parts = [dict(headrace.image(content)) for content in (PNG, PNG, WEBP, WEBP, PNG)]
     assert requests[0]["messages"][0]["content"] == [{"type": "text", "text": "?"}, *parts]
     assert requests[1]["messages"][0]["content"] == "?"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        TABLE.slice(0, 1),
+        polars.from_arrow(TABLE.slice(0, 1)),
+        [{"photo": PNG, "photos": [PNG, WEBP], "image": {"bytes": WEBP}, "name": Path("rose.png")}],
+    ],
+    ids=["pyarrow", "polars", "mappings"],
+)
+def test_bytes_and_paths_in_rows_of_python_code_are_images(rows: Any) -> None:
+    task = Task(RowSource(rows), "?", "m", image=["photo", "photos", "image.bytes", "name"])
+    (item,) = task.source.items()
+    sent = json.loads(encode_body(task.request(item).body))["messages"][0]["content"]
+    parts = [dict(headrace.image(content)) for content in (PNG, PNG, WEBP, WEBP, PNG)]
+    assert sent == [{"type": "text", "text": "?"}, *parts]
 
 
 def test_a_text_is_not_taken_for_bytes() -> None:

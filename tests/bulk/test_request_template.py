@@ -191,6 +191,9 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"priority": 2**60}, f"priority={2**60}: must be at least -2**53 and at most 2**53"),
     ({"priority": True}, "priority=True: must be an integer, or @ and the name of a column"),
     ({"tags": {"t": 5}}, "tags=: 't' must be a string, and so must its value"),
+    ({"parameters": {"temperature": "hot"}}, "parameters=: temperature is 'hot', but it must be a number"),
+    ({"parameters": {"max_tokens": "5"}}, "parameters=: max_tokens is '5', but it must be an integer"),
+    ({"parameters": {"metadata": "@@a"}}, "parameters=: metadata is '@@a', but it must be an object"),
     ({"extra_body": {"messages": []}}, "extra_body=: messages is in each request already; leave it out here"),
     (
         {"extra_body": {"seed": 1}, "parameters": {"seed": 2}},

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,12 +67,18 @@ def test_a_reply_without_text_is_an_error_only_with_choices(products: Path) -> N
         (None, "m", None, "prompt= is missing"),
         ("{name}", None, None, "no model: set model="),
         ("{name}", "m", ["a", ""], "choices=: one of them is empty"),
+        ("{name}", "m", "a,b", "choices='a,b': must be a list of texts"),
+        ("{name}", "m", 5, "choices=5: must be a list of texts"),
+        ("{name}", "m", ["a", 1], "choices=: 1 is not a text"),
+        ("{name}\udcff", "m", None, "prompt=: has '.udcff', which is not UTF-8; write it in UTF-8"),
+        ("{name}", "m\ud83d", None, "model=: has '.ud83d', which is not UTF-8; write it in UTF-8"),
+        ("{name}", "m", ["a", "\udcff"], "choices=: has '.udcff', which is not UTF-8; write it in UTF-8"),
         ("{name}", "m", ["a", "A "], "choices=: two of them differ only in"),
         ("{nmae}", "m", None, r"products\.csv:2: no column 'nmae' .* did you mean 'name'\?"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_sent(
-    products: Path, prompt: str | None, model: str | None, choices: list[str] | None, message: str
+    products: Path, prompt: str | None, model: str | None, choices: Any, message: str
 ) -> None:
     template = None if prompt is None else Template(prompt)
     with pytest.raises(InputError, match=message):

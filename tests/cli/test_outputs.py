@@ -41,6 +41,7 @@ def refused(questions: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., s
     return run
 
 
+FORMS = "name a table (.csv, .parquet), or a file for lines (.jsonl)"
 NO_OUTPUTS = {
     "/dev/full": "/dev/full: is a device; the output must be a file, or - for stdout",
     "/dev/null": "/dev/null: is a device; the output must be a file, or - for stdout",
@@ -50,6 +51,9 @@ NO_OUTPUTS = {
     "no/o.jsonl": "no/o.jsonl: the directory no does not exist; create it first",
     "no/o.csv": "no/o.csv: the directory no does not exist; create it first",
     "dangling": "dangling: the directory {folder}/no does not exist; create it first",
+    "o.xlsx": f"o.xlsx: no output is .xlsx; {FORMS}",
+    "o.TSV": f"o.TSV: no output is .tsv; {FORMS}",
+    "o.csv.gz": f"o.csv.gz: no output is .gz; {FORMS}",
     "circle": f"circle: cannot be written: Too many levels of symbolic links; {WRITABLE}",
     "questions.csv/o.jsonl": f"questions.csv/o.jsonl: cannot be written: Not a directory; {WRITABLE}",
     "questions.csv": "questions.csv: is the input; name another file for the output",

@@ -58,7 +58,7 @@ class ChosenIds:
         """
         if only is None or (isinstance(only, str) and only == "failed"):
             return None
-        if isinstance(only, str):
+        if isinstance(only, str) or not isinstance(only, Iterable | os.PathLike):
             raise InputError(
                 f'only={quoted(only)}: must be "failed", "filter:" and a condition, a list of ids, or the '
                 "Path of a file with one id per line"

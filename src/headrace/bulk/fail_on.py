@@ -7,8 +7,9 @@ A refusal and an answer that a content filter stopped are not what the prompt as
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from headrace._support.text import shortened
 from headrace.errors import InputError
 
 FAIL_ON_NAMES = ("length", "content_filter", "refusal")
@@ -26,7 +27,11 @@ def parse_fail_on(fail_on: FailOn) -> Set[str]:
     Raises:
         InputError: A name is unknown, or "none" is not alone.
     """
-    names = fail_on.split(",") if isinstance(fail_on, str) else list(fail_on)
+    given = fail_on.split(",") if isinstance(fail_on, str) else fail_on
+    names: list[Any] = list(given) if isinstance(given, Iterable) else [given]
+    if not all(isinstance(name, str) for name in names):
+        known = ", ".join(FAIL_ON_NAMES)
+        raise InputError(f"fail_on={shortened(repr(fail_on), 80)}: must be none, or some of {known}")
     found = [name.strip() for name in names]
     if found == ["none"]:
         return frozenset()

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from headrace.bulk.prompts import Prompt
-from headrace.bulk.prompts.column_values import ColumnValue, column_of, constant
+from headrace.bulk.prompts.column_values import ColumnValue, column_of, constant, with_article
 from headrace.bulk.prompts.conversation import ConversationColumn, add_parts, join
 from headrace.bulk.prompts.examples import Example, example_messages
 from headrace.bulk.prompts.jinja_template import JinjaTemplate
@@ -133,6 +133,10 @@ class RequestTemplate:
                         f"{keyword}=: {name} is {value[:80]!r}, but {kind} is not a template; "
                         f"write @{braces[1].strip()} for the value of a column"
                     )
+        for name, value in self.parameters.items():
+            if isinstance(value, str) and column_of(value) is None and "string" not in json_types(name):
+                kind = with_article(json_types(name))
+                raise InputError(f"parameters=: {name} is {value[:80]!r}, but it must be {kind}")
         if not isinstance(self.extra_body, Mapping):
             raise InputError(f"extra_body=: must be a mapping, not {type(self.extra_body).__name__}")
         for name in self.extra_body:

@@ -13,6 +13,7 @@ import attrs
 from headrace.bulk.memory_journal import MemoryReader
 from headrace.bulk.output_line import OutputLine
 from headrace.bulk.sources import RowSource, Source
+from headrace.bulk.sources.pandas_frames import pandas_table
 from headrace.bulk.summary import Summary
 from headrace.bulk.tables.arrow_table import read_table
 from headrace.bulk.tables.dataset_table import as_dataset
@@ -87,7 +88,8 @@ class Result(Summary):
     def to_pandas(self) -> pandas.DataFrame:
         """The table as a pandas data frame; needs pandas."""
         _import("pandas")
-        return self.to_arrow().to_pandas()
+        frame: pandas.DataFrame = pandas_table(self.to_arrow(), self._source.schema)
+        return frame
 
     def to_polars(self) -> polars.DataFrame:
         """The table as a Polars data frame; needs Polars."""

@@ -19,6 +19,7 @@ from headrace.bulk.progress import ClientEvents, Progress, display_for
 from headrace.bulk.prompts import PromptLike, TemplateLanguage
 from headrace.bulk.prompts.examples import ExamplesLike
 from headrace.bulk.prompts.media_columns import ColumnNames
+from headrace.bulk.run_arguments import check_arguments
 from headrace.bulk.run_handle import Run, Session
 from headrace.bulk.sources import IdFunction, RowsLike
 from headrace.bulk.sources.urls import is_url
@@ -180,6 +181,13 @@ def run(
         frame = result.to_pandas()
         ```
     """
+    check_arguments(
+        client=client,
+        **{"out": out, "table": table, "id_column": id_column, "limit": limit, "changed": changed},
+        **{"messages": messages, "model_column": model_column, "parameters": parameters},
+        **{"tags": tags, "extra_body": extra_body, "max_in_flight": max_in_flight, "processes": processes},
+        **{"deadline": deadline, "wait_for_endpoint": wait_for_endpoint},
+    )
     task_arguments = {
         "prompt": prompt,
         "choices": choices,

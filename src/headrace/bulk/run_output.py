@@ -14,6 +14,9 @@ from headrace.errors import InputError, JournalError
 
 STDOUT = "-"
 
+_OTHER_FORMS = (".xlsx", ".xls", ".ods", ".arrow", ".feather", ".tsv", ".gz", ".zst", ".zip")
+"""Names of forms that no output has. Lines in such a file would surprise the program that opens it."""
+
 T = TypeVar("T", bound=Table)
 
 
@@ -38,6 +41,10 @@ def lines_path(out: str | os.PathLike[str], table: type[Table] = Table) -> Path 
         )
     path = Path(out)
     check_output(path)
+    if (suffix := path.suffix.lower()) in _OTHER_FORMS:
+        raise JournalError(
+            f"{out}: no output is {suffix}; name a table (.csv, .parquet), or a file for lines (.jsonl)"
+        )
     if not is_table(path, table.suffixes):
         return path
     lines = Path(f"{path}.jsonl")

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from headrace._support.text import shortened
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON, parse_fail_on
 from headrace.bulk.nested_keys import find_value
 from headrace.bulk.prompts import Prompt, PromptLike, TemplateLanguage, make_prompt
@@ -37,12 +38,28 @@ _OF_MEDIA = ("image", "file", "audio", "max_pixels")
 
 
 def _as_choices(choices: Iterable[str] | None) -> tuple[str, ...]:
-    found = tuple(choice.strip() for choice in choices or ())
+    if isinstance(choices, str) or not isinstance(choices, Iterable | None):
+        raise InputError(f"choices={shortened(repr(choices), 80)}: must be a list of texts")
+    found = tuple(choices or ())
+    for choice in found:
+        if not isinstance(choice, str):
+            raise InputError(f"choices=: {shortened(repr(choice), 80)} is not a text")
+    found = tuple(choice.strip() for choice in found)
     if choices is not None and not all(found):
         raise InputError("choices=: one of them is empty")
     if len({normalize_choice(choice) for choice in found}) != len(found):
         raise InputError("choices=: two of them differ only in upper and lower case")
     return found
+
+
+def _check_utf8(keyword: str, texts: Iterable[str | None]) -> None:
+    """Raise `InputError` for bytes of a terminal that are not UTF-8, and for half a surrogate pair."""
+    for text in texts:
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError as error:
+            character = repr(error.object[error.start])
+            raise InputError(f"{keyword}=: has {character}, which is not UTF-8; write it in UTF-8") from None
 
 
 def _as_format(answer: Any) -> ResponseFormat | None:
@@ -116,6 +133,13 @@ class Task:
         # Files are read here, once: a task that gets these values reads none.
         object.__setattr__(self, "prompt", make_prompt(self.prompt, "prompt", self.template))
         object.__setattr__(self, "system", make_prompt(self.system, "system", self.template))
+        for keyword, texts in (
+            ("prompt", [getattr(self.prompt, "text", None)]),
+            ("system", [getattr(self.system, "text", None)]),
+            ("model", [self.model]),
+            ("choices", self.choices),
+        ):
+            _check_utf8(keyword, texts)
         if self.answer is not None and (self.choices or "response_format" in self.parameters):
             raise InputError(
                 "answer= sets the form of the answer; leave out choices= and the parameter response_format"

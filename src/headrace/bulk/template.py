@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import string
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
@@ -48,8 +49,9 @@ class Template:
         try:
             for literal, field, spec, conversion in string.Formatter().parse(self.text):
                 if field is not None and (not field or spec or conversion):
+                    written = field + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
                     raise InputError(
-                        f"{name}: '{{{field}}}' must hold only the name of a column; write {{{{ for a brace"
+                        f"{name}: '{{{written}}}' must hold only the name of a column; write {{{{ for a brace"
                     )
                 pieces.append((literal, field))
         except ValueError as error:
@@ -76,7 +78,9 @@ class Template:
 
 
 def as_text(value: Any) -> str:
-    """A row's value as text: strings unchanged, null as an empty string, other values as JSON."""
+    """A row's value as text: strings unchanged, null as an empty string, bytes as base64, others as JSON."""
     if value is None:
         return ""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     return value if isinstance(value, str) else encode_json(value).decode()

@@ -172,8 +172,8 @@ def check_parameters(
     for name in parameters:
         if name not in known:
             raise RequestError(
-                f"{method}() has no parameter {name!r}; {nearest(name, {*known, *also})} "
-                "pass a parameter of your endpoint in extra_body={…}"
+                f"{method}() has no parameter {name!r}; {nearest(name, {*known, *also})}; "
+                "or pass a parameter of your endpoint in extra_body={…}"
             )
 
 

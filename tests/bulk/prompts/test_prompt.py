@@ -60,7 +60,7 @@ def test_the_language_follows_the_name_unless_it_is_set(
         (b"", "{path}: is empty; write what to ask about a row"),
         (b"\n", "{path}: is empty; write what to ask about a row"),
         (b"caf\xe9", "{path}: not UTF-8 (unexpected end of data); save the file as UTF-8"),
-        (b"{a.b!r}", "{path}: '{a.b}' must hold only the name of a column; write {{{{ for a brace"),
+        (b"{a.b!r}", "{path}: '{a.b!r}' must hold only the name of a column; write {{{{ for a brace"),
     ],
 )
 def test_a_bad_file_is_an_error_with_its_name(tmp_path: Path, content: bytes | None, message: str) -> None:
@@ -92,7 +92,7 @@ def test_a_bad_file_is_an_error_with_its_name(tmp_path: Path, content: bytes | N
         ),
         (5, "prompt", "prompt=: must be a string, a Path or a function, not int"),
         (len, "system", "system=: must be a string or a Path, not builtin_function_or_method"),
-        ("{a!r}", "system", "system=: '{a}' must hold only the name of a column; write {{ for a brace"),
+        ("{a!r}", "system", "system=: '{a!r}' must hold only the name of a column; write {{ for a brace"),
     ],
 )
 def test_other_values_are_errors(value: Any, part: Part, message: str) -> None:

@@ -56,6 +56,10 @@ def fails(row: Row) -> str:
     raise LookupError("two\nlines")
 
 
+def speechless(row: Row) -> str:
+    raise MemoryError
+
+
 KEY = repr("\x1b[2J" * 1000)
 
 
@@ -64,6 +68,7 @@ KEY = repr("\x1b[2J" * 1000)
     [
         (fails, "the prompt function raised LookupError: two lines"),
         (lambda row: row["\x1b[2J" * 1000], f"the prompt function raised KeyError: {KEY[:299]}…"),
+        (speechless, "the prompt function raised MemoryError"),
         (lambda row: row["nmae"], "the prompt function raised KeyError: 'nmae'"),
         (
             lambda row: None,

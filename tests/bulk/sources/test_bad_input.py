@@ -149,3 +149,12 @@ def test_any_header_and_id_are_escaped(
     except InputError as error:
         message = str(error)
     assert message.isprintable(), message
+
+
+@pytest.mark.parametrize("form", ["{}\n", "[{}]"])
+def test_what_python_and_javascript_write_instead_of_json_is_read(tmp_path: Path, form: str) -> None:
+    """`json.dumps` writes NaN; a text that is cut after a number of UTF-16 units ends in half a character."""
+    row = '{"id": "\\ud83d", "n": NaN, "m": [-Infinity, 1], "whole": "\\ud83d\\ude00"}'
+    (tmp_path / "in").write_text(form.replace("{}", row))
+    (item,) = Source(tmp_path / "in").items()
+    assert (item.id, item.row) == ("\ufffd", {"id": "\ufffd", "n": None, "m": [None, 1], "whole": "😀"})

@@ -107,7 +107,7 @@ def test_a_csv_header_may_begin_with_a_bracket(tmp_path: Path) -> None:
         ('[{"a": 1}, {"a"', ", row 2: the object is cut short"),
         ('[{"a": "x', ", row 1: the object is cut short"),
         ('[{"a": 1]]', ", row 1: not JSON: "),
-        ('[{"a": NaN}]', ", row 1: not JSON: "),
+        ('[{"a": nan}]', ", row 1: not JSON: "),
         ('[{"a": 1}]\n{"a": 2}', ": behind the array is '{'; remove what follows it"),
         ('[{"a": 1}, \x1b[31m]', ", row 2: not JSON: must begin with {, not with '\\x1b'"),
         ('{\n  "a": 1\n}', ":1: not a whole JSON object; write each object on one line (JSONL), or all"),

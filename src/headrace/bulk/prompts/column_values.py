@@ -68,7 +68,7 @@ class ColumnValue:
             return as_text(value)
         raise InputError(
             f"column {self.column!r}: {_excerpt(value)} cannot be {self.purpose}, "
-            f"which must be {_with_article(self.types)}"
+            f"which must be {with_article(self.types)}"
         )
 
 
@@ -99,5 +99,6 @@ def _excerpt(value: Any) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
 
 
-def _with_article(types: frozenset[str]) -> str:
+def with_article(types: frozenset[str]) -> str:
+    """The names of JSON types for a message, as in "a number"."""
     return " or ".join(f"{'an' if each[0] in 'aio' else 'a'} {each}" for each in sorted(types))

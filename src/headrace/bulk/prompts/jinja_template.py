@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from headrace._support.text import nearest
-from headrace.bulk.prompts.error_text import one_line
+from headrace.bulk.prompts.error_text import one_line, type_and_text
 from headrace.bulk.template import PART_NAMES, Part, as_text
 from headrace.errors import InputError
 
@@ -95,10 +95,7 @@ class JinjaTemplate:
         except Exception as error:
             line = _line_of(error.__traceback__)
             place = self.file or PART_NAMES[self.part]
-            reason = one_line(error)
-            raise InputError(
-                f"{place}{f', line {line}' if line else ''}: {type(error).__name__}: {reason}"
-            ) from error
+            raise InputError(f"{place}{f', line {line}' if line else ''}: {type_and_text(error)}") from error
         return text
 
 

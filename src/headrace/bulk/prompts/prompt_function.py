@@ -15,7 +15,7 @@ import attrs
 import msgspec
 
 from headrace.bulk.prompts.conversation import check_messages
-from headrace.bulk.prompts.error_text import one_line
+from headrace.bulk.prompts.error_text import type_and_text
 from headrace.errors import InputError, RequestError
 from headrace.wire.json_encoding import encode_value
 from headrace.wire.request_bodies import Message
@@ -64,9 +64,7 @@ class PromptFunction:
         try:
             found = self.function(dict(row))
         except Exception as error:
-            raise InputError(
-                f"the prompt function raised {type(error).__name__}: {one_line(error)}"
-            ) from error
+            raise InputError(f"the prompt function raised {type_and_text(error)}") from error
         if isinstance(found, str):
             return found
         try:

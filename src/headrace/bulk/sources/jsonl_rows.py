@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
-from headrace._support.lenient_json import NOT_JSON
+from headrace._support.lenient_json import NOT_JSON, decode_leniently
 from headrace.bulk.sources.encodings import undecodable
 from headrace.bulk.sources.files import InputFile
+from headrace.bulk.sources.row_values import json_value
 from headrace.errors import InputError
 
 _JSON_TYPES = {
@@ -24,22 +25,28 @@ _JSON_TYPES = {
 
 
 def decode_object(text: bytes, where: str) -> dict[str, Any]:
-    """The JSON object in a text; raises `InputError`, whose message begins with ``where``."""
+    """The JSON object in a text; raises `InputError`, whose message begins with ``where``.
+
+    NaN and lone surrogates, which some programs write, are read as in an answer: as null and U+FFFD.
+    """
     try:
         row = msgspec.json.decode(text)
     except NOT_JSON as error:
-        raise _not_json(text, where, error) from None
+        row = _nearly_json(text, where, error)
     if not isinstance(row, dict):
         raise InputError(f"{where}: must be a JSON object, not {_JSON_TYPES[type(row)]}")
     return row
 
 
-def _not_json(text: bytes, where: str, error: Exception) -> InputError:
+def _nearly_json(text: bytes, where: str, error: Exception) -> Any:
     try:
         text.decode()
     except UnicodeDecodeError as wrong:
-        return undecodable(where, "utf-8", wrong)
-    return InputError(f"{where}: not JSON: {error}")
+        raise undecodable(where, "utf-8", wrong) from None
+    try:
+        return json_value(decode_leniently(text))
+    except NOT_JSON:
+        raise InputError(f"{where}: not JSON: {error}") from None
 
 
 class JsonlRows:

@@ -6,9 +6,7 @@ import itertools
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-import msgspec
-
-from headrace._support.text import nearest, quoted
+from headrace._support.text import nearest, quoted, shortened
 from headrace.bulk.sources.arrow_stream import ArrowStream, is_data_frame
 from headrace.bulk.sources.arrow_values import binary_columns
 from headrace.bulk.sources.content_ids import ContentIds
@@ -22,6 +20,8 @@ from headrace.bulk.sources.hugging_face import (
     streamed_schema,
 )
 from headrace.bulk.sources.item import Item
+from headrace.bulk.sources.item_id import as_id
+from headrace.bulk.sources.row_values import as_mapping
 from headrace.errors import InputError
 
 IdFunction: TypeAlias = Callable[[Any], object]
@@ -33,8 +33,10 @@ _ID_COLUMNS = ("custom_id", "id")
 class RowSource:
     """Rows as the input of a run.
 
-    A row is a mapping, or an object of a dataclass, attrs or pydantic. Its values must be such that JSON can
-    hold them; dates, decimals and UUIDs become strings, and bytes base64.
+    A row is a mapping, a named tuple, a row of a database, or an object of a dataclass, attrs or pydantic.
+    Its values must be such that JSON can hold them: dates, decimals, UUIDs and paths become strings, and NaN
+    and missing values of pandas become null. Bytes are the content of an image or file; in a text they are
+    base64. Of the index of a pandas data frame, the levels with a name are columns.
 
     Args:
         rows: A pandas or Polars data frame, a pyarrow table, or another object with an Arrow C stream; a data
@@ -80,7 +82,9 @@ class RowSource:
                 f"rows: must be a path, a data frame or an iterable of rows, not {type(rows).__name__}"
             )
         self.binary_columns: frozenset[str] = frozenset(() if schema is None else binary_columns(schema))
-        self.repeatable: bool = isinstance(rows, Collection | ArrowStream)
+        self.repeatable: bool = isinstance(rows, Collection)
+        if self._stream is not None:
+            self.repeatable = self._stream.repeatable
         self._rows: Any = rows
         self.columns: list[str] = [] if self._stream is None else self._stream.columns
         if self._stream is None and isinstance(rows, Iterable):
@@ -95,7 +99,7 @@ class RowSource:
             return
         if not self.repeatable:
             self._rows = itertools.chain([first], rows)
-        self.columns = list(_as_mapping(first, self.where(1)))
+        self.columns = list(as_mapping(first, self.where(1)))
 
     def _find_id_column(self, wanted: str | IdFunction | None) -> str | None:
         if callable(wanted):
@@ -160,11 +164,11 @@ class RowSource:
         def make_item(index: int, row: Any) -> Item:
             nonlocal wanted
             where = self.where(index + 1)
-            values = _as_mapping(row, where)
+            values = as_mapping(row, where)
             if self.is_async and index == 0 and wanted is None:  # its first row was not known before
                 wanted = next((name for name in _ID_COLUMNS if name in values), None)
             if self._id_of is not None:
-                id = self._id_of(row)
+                id = _made_id(self._id_of, row, where)
             elif wanted is not None:
                 if wanted not in values:
                     known = nearest(wanted, values)
@@ -172,30 +176,14 @@ class RowSource:
                 id = values[wanted]
             else:
                 id = ids.id_of(values)
-            if isinstance(id, bool) or not isinstance(id, str | int) or id == "":
-                raise InputError(f"{where}: the id must be a string that is not empty, or an integer")
-            return Item(index, index + 1, str(id), values)
+            return Item(index, index + 1, as_id(id, "the id", where), values)
 
         return make_item
 
 
-def _as_mapping(row: Any, where: str) -> Mapping[str, Any]:
-    """The row with values that JSON can hold."""
+def _made_id(function: IdFunction, row: Any, where: str) -> object:
     try:
-        found = msgspec.to_builtins(row, str_keys=True, enc_hook=_plain)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise InputError(f"{where}: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(found, Mapping):
-        raise InputError(f"{where}: must be a mapping or an object with fields, not {type(row).__name__}")
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """A value that msgspec does not know: a pydantic model, a number of NumPy, another mapping."""
-    for name, arguments in (("model_dump", {"mode": "json"}), ("tolist", {})):
-        method = getattr(value, name, None)
-        if callable(method):
-            return method(**arguments)
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"a value of type {type(value).__name__} cannot be written as JSON")
+        return function(row)
+    except Exception as error:
+        reason = shortened(f"{type(error).__name__}: {error}", 300).rstrip(" :")
+        raise InputError(f"{where}: the function id_column= raised {reason}") from error

@@ -17,6 +17,7 @@ from headrace.bulk.sources.excel_rows import ExcelRows
 from headrace.bulk.sources.fetched_items import FetchedItems
 from headrace.bulk.sources.files import InputFile
 from headrace.bulk.sources.item import Item
+from headrace.bulk.sources.item_id import as_id
 from headrace.bulk.sources.json_array_rows import JsonArrayRows
 from headrace.bulk.sources.jsonl_rows import JsonlRows, decode_object
 from headrace.endpoint import EMPTY
@@ -171,12 +172,9 @@ class Source:
     def _id(self, line: int, row: Mapping[str, Any]) -> str:
         assert self.id_column is not None
         value = row.get(self.id_column)
-        if isinstance(value, int):
-            value = str(value)
-        if not isinstance(value, str) or not value:
-            where = self.where(line)
-            if self.id_column not in row:
-                known = nearest(self.id_column, row)
-                raise InputError(f"{where}: no column {self.id_column!r} for the id; {known}")
-            raise InputError(f"{where}: {self.id_column!r} must be a string that is not empty")
-        return value
+        if isinstance(value, str) and value:  # the usual case, without a name for the place
+            return value
+        if self.id_column not in row:
+            known = nearest(self.id_column, row)
+            raise InputError(f"{self.where(line)}: no column {self.id_column!r} for the id; {known}")
+        return as_id(value, repr(self.id_column), self.where(line))
