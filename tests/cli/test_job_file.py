@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from tests.cli.conftest import CommandLine
 
 from headrace.cli.main import cli
 
@@ -206,22 +203,3 @@ def test_a_dry_run_shows_each_step_and_says_what_it_cannot_know() -> None:
     _, output = invoke(known, "--dry-run")
     assert "             text: 2" in output.splitlines()
     assert "step text, if price > 10: skipped" in output.splitlines()
-
-
-def test_a_job_with_steps_is_run_resumed_and_reported(
-    headrace: CommandLine, endpoint: str, folder: Path
-) -> None:
-    job = folder / "job.toml"
-    job.write_text(STEPS.replace('out = "out.jsonl"', 'out = "out.jsonl"\ntable = "out.csv"'))
-    command = ["run", str(job), "--base-url", endpoint, "--model", "deepseek-v3.2"]
-    first = headrace.run(*command, "--json")
-    summary: dict[str, Any] = json.loads(first.out)
-    assert (first.code, summary["succeeded"], summary["steps"]["category"]["done"]) == (0, 3, 3), first.err
-    header = (folder / "out.csv").read_text().splitlines()[0]
-    assert header.startswith("id,name,price,category,text,")
-    lines = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
-    for line in lines:
-        text = line["headrace"]["steps"]["text"]
-        assert text is None or "Advertise" in text
-    again = headrace.run(*command)
-    assert (again.code, "before     3 done" in again.out) == (0, True), again.err

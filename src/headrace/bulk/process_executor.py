@@ -283,7 +283,8 @@ class ProcessExecutor:
         worker.in_flight = report.in_flight
         worker.unfinished = report.unfinished or worker.unfinished
         for result in report.results:
-            result.number = worker.items.pop(result.index).number
+            item = worker.items.pop(result.index)
+            result.number, result.step = item.number, item.step
         if report.results:
             self._deaths = 0
         self._results += report.results
@@ -304,5 +305,5 @@ def _worker_item(item: WorkItem) -> WorkerItem:
 def _failed(item: WorkItem, error: HeadraceError) -> ItemResult:
     """The result of an item that has no request, or one that cannot be sent to a worker."""
     result = item_result(item.index, item.id, Outcome(item.index, None, None, error), (), digest=item.digest)
-    result.number = item.number
+    result.number, result.step = item.number, item.step
     return result

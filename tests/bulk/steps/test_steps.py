@@ -21,7 +21,10 @@ from headrace.bulk import OutputLine, Result
 from headrace.bulk.prepared_run import prepare_run
 from headrace.bulk.report.output_reader import read_statistics
 from headrace.bulk.report.run_facts import read_run_facts
+from headrace.bulk.summary_json import encode_summary
+from headrace.bulk.summary_text import describe
 from headrace.errors import InputError, JournalError
+from headrace.testing import Answer
 from headrace_cost import Cost
 
 Lines = Callable[[Path], list[dict[str, Any]]]
@@ -55,6 +58,8 @@ async def test_each_row_gets_one_line_with_the_answers_of_its_steps(
         "text": (3, 0, 4, 0),
         "verdict": (3, 0, 4, 0),
     }
+    assert "\n  steps      category: 7 done\n             text: 3 done, 4 skipped\n" in describe(result)
+    assert json.loads(encode_summary(result, "o"))["steps"]["text"]["skipped"] == 4
     assert shop.prompts.total() == PERFORMED
     assert result.prompt_tokens == PERFORMED * 10
     assert {attempt.model for attempt in shop.attempts} == {"fake-model", "writer"}
@@ -172,6 +177,25 @@ async def test_a_failed_step_fails_its_row_and_is_sent_again_alone(
 
 
 @pytest.mark.anyio
+async def test_an_unknown_model_of_a_later_step_stops_the_run(shop: PromptEndpoint, tmp_path: Path) -> None:
+    body = b'{"error": {"code": "model_not_found", "message": "The model writer does not exist"}}'
+    shop.answer = lambda prompt: (
+        Answer(status=404, body=body) if "Advertise" in prompt else shop_answer(prompt)
+    )
+    rows = [{"id": f"P{number}", "name": "x"} for number in range(300)]
+    async with shop.client(max_in_flight=4) as client:
+        result = await headrace.run(client, rows, steps=STEPS, out=tmp_path / "out.jsonl")
+    assert "The model writer does not exist" in str(result.stopped_by)
+    assert result.failed == 0
+    assert shop.prompts.total() < 60
+    shop.answer = shop_answer
+    shop.prompts.clear()
+    result = await perform(shop, rows, out=tmp_path / "out.jsonl")
+    assert (result.done, result.failed) == (300, 0)
+    assert result.steps["category"].reused >= 3
+
+
+@pytest.mark.anyio
 async def test_a_stopped_run_continues_each_row_where_it_was(shop: PromptEndpoint, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     async with (
@@ -258,10 +282,10 @@ async def test_a_row_does_not_wait_for_the_first_steps_of_others(shop: PromptEnd
 
 @pytest.mark.anyio
 async def test_many_rows_without_a_call_leave_other_tasks_their_turn(shop: PromptEndpoint) -> None:
-    rows = [{"id": f"P{number}", "name": "x"} for number in range(5_000)]
-    result = await perform(shop, rows, [Step("text", "Advertise {id}", when="id == 'P4900'")])
-    assert (result.succeeded, result.steps["text"].skipped) == (5_000, 4_999)
-    assert shop.prompts == {"Advertise P4900": 1}
+    rows = [{"id": f"P{number}", "name": "x"} for number in range(2_100)]
+    result = await perform(shop, rows, [Step("text", "Advertise {id}", when="id == 'P2090'")])
+    assert (result.succeeded, result.steps["text"].skipped) == (2_100, 2_099)
+    assert shop.prompts == {"Advertise P2090": 1}
 
 
 @pytest.mark.anyio
