@@ -59,6 +59,7 @@ async def test_each_row_gets_one_line_with_the_answers_of_its_steps(
         "verdict": (3, 0, 4, 0),
     }
     assert "\n  steps      category: 7 done\n             text: 3 done, 4 skipped\n" in describe(result)
+    assert "<tr><th>Step text</th><td>3 done, 4 skipped</td></tr>" in result._repr_html_()
     assert json.loads(encode_summary(result, "o"))["steps"]["text"]["skipped"] == 4
     assert shop.prompts.total() == PERFORMED
     assert result.prompt_tokens == PERFORMED * 10
