@@ -298,8 +298,7 @@ async def test_a_condition_without_a_value_fails_its_row_alone(shop: PromptEndpo
     assert messages == [
         None,
         "input_error: step text: row 2: kind is text here, not true or false; compare it, like kind == …",
-        "input_error: step text: row 3: no column 'kind' for the condition of step 'text'; "
-        "did you mean 'id'?",
+        "input_error: step text: row 3: no column 'kind' for the condition; did you mean 'id'?",
     ]
 
 
@@ -334,11 +333,11 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     ),
     "an unknown column": (
         [Step("a", "{nome}")],
-        "row 1: no column 'nome' for the prompt; did you mean 'name'?",
+        "step 'a': row 1: no column 'nome' for the prompt; did you mean 'name'?",
     ),
     "an unknown column of a condition": (
         [Step("kind", "{id}"), Step("a", "{id}", when="kinds == 'x'")],
-        "row 1: no column 'kinds' for the condition of step 'a'; did you mean 'kind'?",
+        "step 'a': row 1: no column 'kinds' for the condition; did you mean 'kind'?",
     ),
     "a member of a text": (
         [Step("a", "{id}"), Step("b", "{a.score}")],
