@@ -95,9 +95,9 @@ class ProcessExecutor:
             "a functools.partial(headrace.Client, …), or a function of a module that makes the client",
         )
         steps = steps or [(choices, answer)]
+        kinds = [None if each is None else each.kind for _, each in steps]
         self._answers = [
-            pickle_for_worker(None if each is None else each.kind, "a class that a module defines as answer=")
-            for _, each in steps
+            pickle_for_worker(each, "a class that a module defines as answer=") for each in kinds
         ]
         self._choices = [list(each) for each, _ in steps]
         self._fail_on = sorted(fail_on)
