@@ -57,6 +57,18 @@ def test_only_a_call_that_began_after_the_first_error_refutes_it() -> None:
     assert rule.verdict is None, "counting begins anew"
 
 
+def test_a_call_of_another_kind_refutes_no_error_in_a_setting() -> None:
+    rule = SharedErrorDetector[int]()
+    rule.fail(0, MODEL, 0, 1)
+    rule.fail(1, QUOTA, 1, 1)
+    assert rule.succeed(rule.begin(), 0) == [1]
+    assert rule.succeed(rule.begin(), 1) == [0]
+    for item in range(MIN_ITEMS):
+        rule.fail(item, MODEL, item, 1)
+    rule.succeed(rule.begin(), 0)
+    assert rule.verdict is not None
+
+
 def test_a_running_call_that_succeeds_revokes_a_verdict() -> None:
     rule = SharedErrorDetector[int]()
     begun(rule, 1)

@@ -21,9 +21,9 @@ def test_a_run_killed_at_any_moment_loses_and_doubles_nothing(tmp_path: Path) ->
 
 def test_a_job_with_steps_killed_at_any_moment_pays_for_no_step_twice(tmp_path: Path) -> None:
     forms = STEP_FORMS[:1]
-    figures = Campaign(tmp_path, kills=3, seed=20261129, items=150, forms=forms, limit=120).perform()
+    figures = Campaign(tmp_path, kills=3, seed=20261129, items=100, forms=forms, limit=120).perform()
     assert figures.kills.total() >= 3
-    assert figures.items == 150 * figures.runs
+    assert figures.items == 100 * figures.runs
 
 
 def test_the_checks_find_errors() -> None:

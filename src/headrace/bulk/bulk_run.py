@@ -37,6 +37,9 @@ WAIT_FOR_ENDPOINT = 600.0
 _CHECK_INTERVAL, _CHECK_TIME = 0.01, 0.002
 """Seconds between two parts of the check, and seconds of one part. Calls wait for a part to end."""
 
+_CATCH_UP_TIME = 0.05
+"""Seconds of the check between two passes: rows that need no call are drawn as fast as they are checked."""
+
 _SHORTEST_PAUSE = 0.5
 """Seconds. A half-open circuit that makes its probes asks for a wait of 0."""
 
@@ -194,7 +197,8 @@ class BulkRun:
             if pause is None:
                 if not self._feed.has_more:
                     return
-                continue  # the error concerned these items only
+                self._advance(_CATCH_UP_TIME)
+                continue  # the error concerned these items only, or many rows needed no call
             left = waited_since + self._wait_for_endpoint - anyio.current_time()
             seconds = min(backoff, left) if pause.seconds is None else pause.seconds
             backoff = min(2 * backoff, _LONGEST_BACKOFF)

@@ -139,7 +139,7 @@ class _ResultBuffer:
         item: WorkItem = outcome.item
         choices = self._choices[item.step]
         result = item_result(item.index, item.id, outcome, choices, self._fail_on, item.digest)
-        result.number = item.number
+        result.number, result.step = item.number, item.step
         self._results.append(result)
         if len(self._results) == _BATCH or result.may_pause_drawing:
             self._flush()

@@ -51,6 +51,7 @@ class ItemResult(msgspec.Struct, array_like=True, gc=False):
         number: The number of the call, see `SharedErrorDetector.begin`.
         possible_cost: Maximum cost in USD of attempts whose cost is unknown.
         finish_reason: Why the answer ended, by one name for all vendors; None if unknown.
+        step: The place of the step in a job with steps, from 0.
     """
 
     index: int
@@ -69,6 +70,7 @@ class ItemResult(msgspec.Struct, array_like=True, gc=False):
     number: int = 0
     possible_cost: Decimal | None = None
     finish_reason: str | None = None
+    step: int = 0
 
     @property
     def may_pause_drawing(self) -> bool:

@@ -107,24 +107,6 @@ class OutputLine(msgspec.Struct, gc=False):
         return self.headrace.steps
 
     @property
-    def members(self) -> dict[str, Any] | None:
-        """The answer as columns of a table; None for an answer that is no object.
-
-        A job with steps has a column for each step. A typed answer of a step has one for each member, like
-        ``verdict.score``.
-        """
-        if self.headrace.steps is None:
-            answer = self.answer
-            return answer if isinstance(answer, dict) else None
-        found: dict[str, Any] = {}
-        for column, answer in self.headrace.steps.items():
-            if isinstance(answer, dict):
-                found |= {f"{column}.{name}": value for name, value in answer.items()}
-            else:
-                found[column] = answer
-        return found
-
-    @property
     def text(self) -> str | None:
         """The text of the reply, even if the item failed; None without one."""
         if not self.answered or self.response is None:

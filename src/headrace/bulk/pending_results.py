@@ -91,14 +91,14 @@ class PendingResults:
                     ready += self._release(result.number)
                 if result.shared.scope is ErrorScope.RATE:
                     self._last_trouble = result
-                ready += shared_errors.fail(result.index, result.shared, result)
+                ready += shared_errors.fail(result.index, result.shared, result, result.step)
             elif not result.line:
                 self._pause(result.error, result.retry_after)
             elif result.code not in _OUTAGE_CODES:
                 if self._last_trouble is not None and result.code != _NOT_SENT_CODE:
                     ready += self._release(result.number)
                 if shared_errors.held and result.answered:
-                    ready += shared_errors.succeed(result.number)
+                    ready += shared_errors.succeed(result.number, result.step)
                 ready.append(result)
             elif self.pause is None:
                 self._outage.append(result)

@@ -95,9 +95,9 @@ class ProcessExecutor:
             "a functools.partial(headrace.Client, …), or a function of a module that makes the client",
         )
         steps = steps or [(choices, answer)]
+        kinds = [None if each is None else each.kind for _, each in steps]
         self._answers = [
-            pickle_for_worker(None if each is None else each.kind, "a class that a module defines as answer=")
-            for _, each in steps
+            pickle_for_worker(each, "a class that a module defines as answer=") for each in kinds
         ]
         self._choices = [list(each) for each, _ in steps]
         self._fail_on = sorted(fail_on)
@@ -283,7 +283,8 @@ class ProcessExecutor:
         worker.in_flight = report.in_flight
         worker.unfinished = report.unfinished or worker.unfinished
         for result in report.results:
-            result.number = worker.items.pop(result.index).number
+            item = worker.items.pop(result.index)
+            result.number, result.step = item.number, item.step
         if report.results:
             self._deaths = 0
         self._results += report.results
@@ -304,5 +305,5 @@ def _worker_item(item: WorkItem) -> WorkerItem:
 def _failed(item: WorkItem, error: HeadraceError) -> ItemResult:
     """The result of an item that has no request, or one that cannot be sent to a worker."""
     result = item_result(item.index, item.id, Outcome(item.index, None, None, error), (), digest=item.digest)
-    result.number = item.number
+    result.number, result.step = item.number, item.step
     return result

@@ -63,6 +63,13 @@ class StepCounts:
     skipped: int = 0
     reused: int = 0
 
+    def __str__(self) -> str:
+        """The numbers, without those of what did not occur."""
+        others = {"failed": self.failed, "skipped": self.skipped, "reused": self.reused}
+        return ", ".join(
+            [f"{self.done:,} done", *(f"{found:,} {name}" for name, found in others.items() if found)]
+        )
+
 
 @attrs.define(eq=False, repr=False)
 class Summary:
@@ -133,6 +140,7 @@ class Summary:
             ("Succeeded", f"{self.succeeded:,}"),
             ("Failed", f"{self.failed:,}"),
         ]
+        rows += [(f"Step {name}", str(counts)) for name, counts in self.steps.items()]
         rows += [
             (f"{group.number:,} {group.label}", shortened(group.message))
             for group in self.failure_groups[:_MOST_GROUPS]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headrace._support.text import shortened
 from headrace._support.units import format_count, format_duration, format_usd
-from headrace.bulk.summary import StepCounts, Summary
+from headrace.bulk.summary import Summary
 
 _MOST_GROUPS = 5
 _USUAL_REASONS = frozenset({"stop", "tool_calls"})
@@ -27,13 +27,6 @@ def cut_off_text(summary: Summary) -> str:
     return f"{format_count(cut_off, 'answer')} {were} cut off at the output limit; raise max_tokens"
 
 
-def _step_text(counts: StepCounts) -> str:
-    """What became of a step, without what did not occur."""
-    names = ("failed", "skipped", "reused")
-    parts = [f"{counts.done:,} done"]
-    return ", ".join(parts + [f"{found:,} {name}" for name in names if (found := getattr(counts, name))])
-
-
 def describe(summary: Summary) -> str:
     """Totals, failures by kind with a first message, rate, latencies, tokens and cost, each on a line."""
     tried = summary.succeeded + summary.failed
@@ -46,7 +39,7 @@ def describe(summary: Summary) -> str:
     if summary.done_before:
         lines.append(f"  before     {summary.done_before:,} done, {summary.failed_before:,} of them failed")
     for place, (name, counts) in enumerate(summary.steps.items()):
-        lines.append(f"  {'' if place else 'steps':8}   {name}: {_step_text(counts)}")
+        lines.append(f"  {'' if place else 'steps':8}   {name}: {counts}")
     groups = summary.failure_groups
     for place, group in enumerate(groups[:_MOST_GROUPS]):
         heading = "" if place else "failures"

@@ -24,7 +24,7 @@ class CommandWithJobs(CommandWithEngines):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the job file, if INPUT is one, and parse the arguments."""
-        given = self._given(ctx, args)
+        given = {} if ctx.resilient_parsing else self._given(ctx, args)  # a shell only completes
         name = given.get("input")
         if not isinstance(name, str) or not name.endswith(".toml"):
             return super().parse_args(ctx, args)

@@ -15,6 +15,9 @@
     the caller's own limit is reached                    verdict, at once and final
 
 Calls are numbered in the order in which they begin. A verdict is final once no call is running.
+
+Calls may be of several kinds, with different models and parameters, like the steps of a job. The success of a
+call says nothing about an error in a setting of another kind.
 """
 
 from __future__ import annotations
@@ -46,11 +49,13 @@ class _Suspicion(Generic[T]):
         others_succeed: Whether a call that began earlier has succeeded since.
         items: The positions of the items that failed with it.
         held: The records of these items.
+        kind: The kind of its first call.
     """
 
     error: SharedError
     since: int
     first: T
+    kind: int = 0
     others_succeed: bool = False
     items: set[int] = attrs.field(factory=set)
     held: list[T] = attrs.field(factory=list)
@@ -65,6 +70,10 @@ class _Suspicion(Generic[T]):
         if self.error.scope in {ErrorScope.ACCOUNT, ErrorScope.RUN}:
             return True
         return self.has_enough_items and not self.others_succeed
+
+    def concerns(self, kind: int) -> bool:
+        """Whether the success of a call of this kind says something about the error."""
+        return kind == self.kind or self.error.scope is not ErrorScope.SETTING
 
     def is_refuted_by(self, number: int) -> bool:
         """Whether the success of the call with this number shows that the error was about its items."""
@@ -103,11 +112,11 @@ class SharedErrorDetector(Generic[T]):
         self.begun += 1
         return self.begun
 
-    def fail(self, item: int, error: SharedError, held: T) -> list[T]:
+    def fail(self, item: int, error: SharedError, held: T, kind: int = 0) -> list[T]:
         """Report that an item failed with an error that others may share; returns the released records."""
         suspicion = self._suspicions.get(error.key)
         if suspicion is None:
-            suspicion = self._suspicions[error.key] = _Suspicion(error, self.begun, held)
+            suspicion = self._suspicions[error.key] = _Suspicion(error, self.begun, held, kind)
         if not suspicion.has_enough_items:
             suspicion.items.add(item)
         suspicion.held.append(held)
@@ -119,15 +128,16 @@ class SharedErrorDetector(Generic[T]):
                 return self._release()
         return []
 
-    def succeed(self, number: int) -> list[T]:
+    def succeed(self, number: int, kind: int = 0) -> list[T]:
         """Report that the call with this number succeeded; returns the released records."""
         suspicions = self._suspicions
-        refuted = [key for key, each in suspicions.items() if each.is_refuted_by(number)]
+        concerned = {key: each for key, each in suspicions.items() if each.concerns(kind)}
+        refuted = [key for key, each in concerned.items() if each.is_refuted_by(number)]
         released = [held for key in refuted for held in suspicions.pop(key).held]
         if refuted:
             self.held -= len(released)
             self._set_verdict(each for each in suspicions.values() if each.has_enough_items)
-        for each in suspicions.values():
+        for each in concerned.values():
             each.others_succeed = True
         return released
 

@@ -14,6 +14,7 @@ from headrace.bulk.report.answers import AnswerDistribution
 from headrace.bulk.report.rows import RowSample
 from headrace.bulk.report.timeline import Timeline
 from headrace.bulk.summary import Summary
+from headrace.bulk.tables.answer_columns import answer_columns
 from headrace.errors import InvalidReply
 from headrace.replies import Headers, Reply, Usage
 from headrace.wire.reply_bodies import read_reply_body
@@ -108,7 +109,7 @@ class Statistics:
                 finish_reason=line.finish_reason,
             )
         )
-        answer = line.answer if line.steps is None else line.members
+        answer = line.answer if line.steps is None else answer_columns(line)
         if answer is not None:
             self.answers.add(answer, fixed=isinstance(notes.answer, str))
         self.rows.add(line, answer)

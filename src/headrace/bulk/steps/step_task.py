@@ -164,9 +164,12 @@ class StepTask:
         """Raise `InputError` for an item that lacks a column, unless ``on_missing`` allows it."""
         row = self.with_answers(item, self._no_answers)
         for step in self.steps:
-            step.task.check_item(row)
-            if self.on_missing == "refuse":
-                self.check_condition(step, row)
+            try:
+                step.task.check_item(row)
+                if self.on_missing == "refuse":
+                    self.check_condition(step, row)
+            except InputError as error:
+                raise InputError(f"step {quoted(step.name)}: {error}") from None
 
     def check_condition(self, step: PlannedStep, item: Item) -> None:
         """Raise `InputError` if the row lacks a column of a step's condition."""
@@ -178,8 +181,7 @@ class StepTask:
             except KeyError:
                 why = explain_missing(item.row, name)
                 raise InputError(
-                    f"{self.source.where(item.line)}: no column {quoted(name)} for the condition of step "
-                    f"{quoted(step.name)}; {why}"
+                    f"{self.source.where(item.line)}: no column {quoted(name)} for the condition; {why}"
                 ) from None
 
     def with_answers(self, item: Item, answers: Mapping[str, Any]) -> Item:

@@ -6,6 +6,7 @@ from typing import Any
 
 from headrace.bulk.output_line import OutputLine
 from headrace.bulk.sources import Item, RowSource, Source
+from headrace.bulk.tables.answer_columns import answer_columns
 from headrace.bulk.tables.column_types import ColumnType, ColumnTypes
 from headrace.bulk.tables.output_index import OutputIndex
 
@@ -68,7 +69,7 @@ class TableLayout:
 
     def own_values(self, line: OutputLine) -> list[Any]:
         """The values of headrace's own columns for one item."""
-        members, notes = line.members, line.headrace
+        members, notes = answer_columns(line), line.headrace
         values = [None if members is None else members.get(key) for key in self._keys]
         if self._with_vector:
             values.append(line.vector)

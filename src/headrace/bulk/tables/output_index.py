@@ -14,6 +14,7 @@ from headrace.bulk.id_table import IdTable
 from headrace.bulk.output_kind import cannot_be_read, check_torn_line, read_output_line
 from headrace.bulk.output_line import OutputLine, decode_line
 from headrace.bulk.sources import Item
+from headrace.bulk.tables.answer_columns import answer_columns
 from headrace.bulk.tables.column_types import ColumnTypes
 from headrace.errors import InputError
 
@@ -79,7 +80,7 @@ class OutputIndex:
             self._offsets.set(line.custom_id, offset.to_bytes(_OFFSET_SIZE))
             if line.steps is not None:
                 self.has_steps = True
-                self.keys.note(line.members or {})
+                self.keys.note(answer_columns(line) or {})
             elif line.error is None:
                 answer = line.headrace.answer
                 if isinstance(answer, dict):
