@@ -129,7 +129,7 @@ class BulkRun:
         finally:
             summary.elapsed = anyio.current_time() - started
             self._count()
-            await self._journal.sync()
+            await self._sync()
         return summary
 
     async def _check_rest(self) -> None:
@@ -211,7 +211,11 @@ class BulkRun:
     async def _sync_regularly(self) -> None:
         while True:
             await anyio.sleep(_SYNC_INTERVAL)
-            await self._journal.sync()
+            await self._sync()
+
+    async def _sync(self) -> None:
+        self._feed.note_done()
+        await self._journal.sync()
 
     def _store(self, results: list[ItemResult]) -> None:
         """Write the lines first, then count: an item is done when its line is written."""

@@ -25,7 +25,7 @@ class WorkItem:
 
     If no request can be made for the item, the error is passed in its place. Reading ``request`` raises it,
     so the item fails without a call, like a call whose request is not valid. ``digest`` is that of its row,
-    see `Task.digest`.
+    see `Task.digest`, and ``line`` is its `Item.line`.
     """
 
     index: int
@@ -33,6 +33,7 @@ class WorkItem:
     _request: Request | InputError
     number: int = 0
     digest: int = 0
+    line: int = 0
 
     @property
     def request(self) -> Request:

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import attrs
 
+from headrace.bulk.done_prefix import DonePrefix
 from headrace.bulk.executor import WorkItem
 from headrace.bulk.input_check import InputCheck
 from headrace.bulk.pending_results import PendingResults
@@ -50,8 +51,10 @@ class ItemFeed:
         self._check = None if check is None or check.reads_ahead else check
         source = task.source
         self._is_async = isinstance(source, RowSource) and source.is_async
-        self._input: Any = source.async_items() if self._is_async else iter(source.items())  # type: ignore[attr-defined]
+        self._prefix = DonePrefix(source, journal)
+        self._input: Any = source.async_items() if self._is_async else self._prefix.items_after()  # type: ignore[attr-defined]
         self._drawn: dict[int, WorkItem] = {}
+        self._last: Item | None = None
         self.cut_short: bool = False
 
     def items(self) -> Any:
@@ -62,6 +65,14 @@ class ItemFeed:
     def finish(self, index: int) -> None:
         """Forget an item whose result was written."""
         del self._drawn[index]
+
+    def note_done(self) -> None:
+        """Note up to where all items are done, so that a later session can begin there."""
+        if self._drawn:
+            first = next(iter(self._drawn.values()))
+            self._prefix.extend(first.index - self._journal.first_index, first.line)
+        elif self._last is not None:
+            self._prefix.extend(self._last.index, self._last.line)
 
     def _items(self) -> Iterator[WorkItem]:
         yield from self._unfinished()
@@ -75,6 +86,7 @@ class ItemFeed:
                 return
             if item is None:
                 return
+            self._last = item
             if not self._journal.is_done(item):
                 yield self._draw(item)
 
@@ -123,6 +135,6 @@ class ItemFeed:
         except InputError as error:  # concerns this item only
             request = error
         index, digest = item.index + self._journal.first_index, self._task.digest(item)
-        work_item = WorkItem(index, item.id, request, self._pending.begin(), digest)
+        work_item = WorkItem(index, item.id, request, self._pending.begin(), digest, item.line)
         self._drawn[index] = work_item
         return work_item

@@ -1,4 +1,4 @@
-"""The path of an output: which files can be one, and where its sidecar is."""
+"""The path of an output: which files can be one, and where its sidecar and its index are."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def real_path(out: str | os.PathLike[str]) -> Path:
 def sidecar_of(out: str | os.PathLike[str]) -> Path:
     """The sidecar of an output: beside the real file, so that all symbolic links to it have the same one."""
     return Path(f"{os.path.realpath(out)}.journal")
+
+
+def index_of(out: str | os.PathLike[str]) -> Path:
+    """The index of an output: beside the real file, like its sidecar."""
+    return Path(f"{os.path.realpath(out)}.index")
 
 
 def check_output(out: Path) -> None:

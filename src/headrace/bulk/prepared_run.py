@@ -32,6 +32,10 @@ from headrace.client import Client
 from headrace.errors import InputError
 
 
+_KEPT = 100_000
+"""Items of a resumed run whose digests are kept in memory until they are compared with the journal."""
+
+
 @attrs.frozen(kw_only=True)
 class PreparedRun:
     """A run with a checked prompt and table, and a check of its input that has begun; nothing was sent.
@@ -212,7 +216,8 @@ def prepare_run(
         model,
         **{name: value for name, value in arguments.items() if value is not None},
     )
-    check = InputCheck(task)
+    resumes = path is not None and path.exists()
+    check = InputCheck(task, _KEPT if resumes else 0)
     check.advance(FIRST_PART)
     return PreparedRun(
         task=task,

@@ -124,10 +124,12 @@ class InputFile:
         file = self.raw()
         return file if self.compression is None else decompressed(file, self.compression, self.name)
 
-    def open_text(self) -> IO[bytes]:
-        """The content, decompressed, as UTF-8."""
+    def open_text(self, begin: int = 0) -> IO[bytes]:
+        """The content, decompressed, as UTF-8; of a plain file, from this byte on."""
         file = self.open()
         if self._text_encoding in ("utf-8", "utf-8-sig"):
+            if begin:
+                file.seek(begin)
             return file
         return io.BufferedReader(Utf8Converter(file, self._text_encoding, self.name), _BUFFER)
 
@@ -160,6 +162,11 @@ class InputFile:
         if self.encoding not in (None, "utf-8"):
             digest.update(f"\0{self.encoding}".encode())  # the same bytes are other rows
         return digest.hexdigest()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the text is in UTF-8, not compressed and no copy, so that a session can begin inside."""
+        return self._copy is None and self.compression is None and self._text_encoding.startswith("utf-8")
 
     def is_at(self, path: Path) -> bool:
         """Whether this is the file at ``path``."""
