@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -92,7 +91,8 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule()
     def sync(self) -> None:
-        anyio.run(self.journal.sync)
+        self.journal.index.follow(self.out)
+        self.journal.index.write()
 
     @rule(chance=CHANCE)
     def tear_the_index(self, chance: float) -> None:

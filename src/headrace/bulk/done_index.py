@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -21,14 +21,18 @@ from typing import IO
 import msgspec
 
 from headrace.bulk.id_table import IdTable
-from headrace.bulk.output_line import JournalEntry, decode_entry
+from headrace.bulk.output_line import JournalEntry, decode_entries
 from headrace.bulk.sources.text_prefix import TextPrefix
 
 DONE, FAILED, REMOVED = range(3)
 """What an output holds of an item: its answer, its error, or nothing because its line was removed."""
 
-ENTRY_SIZE = 5
+_ENTRY = struct.Struct(">IB")
+ENTRY_SIZE = _ENTRY.size
 """Bytes of an item's entry: the digest of its row, and one of the values above."""
+
+entry_of: Callable[[int, int], bytes] = _ENTRY.pack
+"""The entry of an item, from the digest of its row and its state."""
 
 FEWEST_LINES = 10_000
 """Lines of an output from which it has an index. Fewer are read in some hundredths of a second."""
@@ -69,11 +73,6 @@ class _Block(msgspec.Struct, array_like=True):
     entries: bytes
 
 
-def entry_of(digest: int, state: int) -> bytes:
-    """The entry of an item in a table of ids."""
-    return digest.to_bytes(4) + state.to_bytes()
-
-
 class DoneIndex:
     """The index of an output.
 
@@ -109,23 +108,28 @@ class DoneIndex:
                 file.seek(0)
                 for block in _blocks(file, end):
                     table.extend(block.ids, block.entries)
-        if len(table) != described.lines or not table.is_distinct():
+        if described.lines and (len(table) != described.lines or not table.is_distinct()):
             table, end, described = IdTable(ENTRY_SIZE), 0, Described()
         self._end, self.described, self._written_prefix = end, described, described.prefix
         output.seek(described.size)
         return table
 
-    def add(self, line: bytes, entry: JournalEntry) -> None:
-        """Describe the next line of the output."""
-        described = self.described
-        described.size += len(line)
-        described.checksum = zlib.crc32(line, described.checksum)
-        described.lines += 1
-        described.failed += entry.failed
-        described.first_index = max(described.first_index, (entry.index or 0) + 1)
-        described.spent += entry.spent
-        self._ids.append(entry.custom_id)
-        self._entries += entry_of(entry.digest, FAILED if entry.failed else DONE)
+    def add(self, lines: bytes, entries: Sequence[JournalEntry]) -> None:
+        """Describe the next lines of the output."""
+        described, spent = self.described, Decimal(0)
+        described.size += len(lines)
+        described.checksum = zlib.crc32(lines, described.checksum)
+        described.lines += len(entries)
+        for entry in entries:
+            failed, notes = entry.failed, entry.headrace
+            described.failed += failed
+            self._entries += entry_of(notes.digest, FAILED if failed else DONE)
+            if notes.cost is not None or notes.possible_cost is not None:
+                spent += entry.spent
+        described.spent += spent
+        indexes = [entry.index for entry in entries if entry.index is not None]
+        described.first_index = max(described.first_index, max(indexes, default=-1) + 1)
+        self._ids += [entry.custom_id for entry in entries]
         if len(self._ids) >= _LINES_PER_BLOCK:
             self.write()
 
@@ -133,10 +137,11 @@ class DoneIndex:
         """Describe the lines that this process has added to the output."""
         with output.open("rb") as file:
             file.seek(self.described.size)
-            for line in file:
-                if not line.endswith(b"\n"):  # it is being written
+            while lines := file.read(_CHUNK) + file.readline():
+                whole = lines[: lines.rfind(b"\n") + 1]
+                if not whole:  # the rest is being written
                     break
-                self.add(line, decode_entry(line))
+                self.add(whole, decode_entries(whole))
 
     def restart(self) -> None:
         """Describe nothing, because the output is replaced."""

@@ -1,9 +1,9 @@
 """The journal of a bulk run: its output file, and a sidecar that identifies the run.
 
 One line per item is appended to `OUT` before the item counts as done. `OUT.journal`, the sidecar, holds the
-run's fingerprint. `OUT.index` is there to read a long output faster. The process of the run locks both: one file can have two names that lead to two sidecars.
-After a crash, the output may end in a torn line:
-it is removed and its item is sent again. Any other foreign line is reported as damage.
+run's fingerprint. `OUT.index` is there to read a long output faster. The process of the run locks the output
+and the sidecar: one file can have two names that lead to two sidecars. After a crash, the output may end in a
+torn line: it is removed and its item is sent again. Any other foreign line is reported as damage.
 """
 
 from __future__ import annotations
@@ -151,12 +151,10 @@ class Journal:
             return f"not a line of headrace run: its id is {line.id!r}"
         if not self._entries.set(line.custom_id, entry_of(line.digest, FAILED if line.failed else DONE)):
             return f"a second line for {line.custom_id!r}"
-        self.index.add(raw, line)
+        self.index.add(raw, [line])
         return None
 
     def _state(self, id: str) -> int | None:
-        if self._is_new:
-            return None
         entry = self._entries.get(id)
         return None if entry is None else entry[4]
 
@@ -167,7 +165,7 @@ class Journal:
 
     def is_done(self, item: Item) -> bool:
         """Whether an item had a line when the journal was entered, and still has it."""
-        return self._state(item.id) in {DONE, FAILED}
+        return not self._is_new and self._state(item.id) in {DONE, FAILED}
 
     def has_failed(self, id: str) -> bool:
         """Whether an item's line holds an error."""
@@ -175,7 +173,7 @@ class Journal:
 
     def was_removed(self, item: Item) -> bool:
         """Whether an item had a line that `remove` has removed."""
-        return self._state(item.id) == REMOVED
+        return not self._is_new and self._state(item.id) == REMOVED
 
     def remove(self, chosen: Callable[[str], bool]) -> int:
         """Remove the lines of the items with these ids, so that they are sent again; returns their number.
@@ -224,7 +222,7 @@ class Journal:
                     cost += line.spent
                 else:
                     new.write(raw)
-                    self.index.add(raw, line)
+                    self.index.add(raw, [line])
             new.flush()
             os.fsync(new.fileno())
         self.index.write()

@@ -101,6 +101,9 @@ class OutputLine(msgspec.Struct, gc=False):
         return finish_reason_of(bytes(self.response.body))
 
 
+_NULL = msgspec.Raw(b"null")
+
+
 class _EntryNotes(msgspec.Struct, gc=False):
     cost: Decimal | None = None
     possible_cost: Decimal | None = None
@@ -112,7 +115,7 @@ class JournalEntry(msgspec.Struct):
 
     id: str
     custom_id: str
-    error: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw = _NULL
     headrace: _EntryNotes = msgspec.field(default_factory=_EntryNotes)
 
     @property
@@ -128,7 +131,7 @@ class JournalEntry(msgspec.Struct):
     @property
     def failed(self) -> bool:
         """Whether the line contains an error."""
-        return bytes(self.error) != b"null"
+        return self.error != _NULL
 
     @property
     def spent(self) -> Decimal:
@@ -146,6 +149,8 @@ def _index_of(id: str) -> int | None:
 
 _read_line: Callable[[bytes | str], OutputLine] = msgspec.json.Decoder(OutputLine).decode
 decode_entry: Callable[[bytes | str], JournalEntry] = msgspec.json.Decoder(JournalEntry).decode
+
+decode_entries: Callable[[bytes], list[JournalEntry]] = msgspec.json.Decoder(JournalEntry).decode_lines
 
 
 def decode_line(raw: bytes | str) -> OutputLine:

@@ -31,7 +31,6 @@ from headrace.bulk.task import Task
 from headrace.client import Client
 from headrace.errors import InputError
 
-
 _KEPT = 100_000
 """Items of a resumed run whose digests are kept in memory until they are compared with the journal."""
 

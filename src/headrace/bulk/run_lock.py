@@ -103,8 +103,8 @@ def lock_run(
 def set_aside(out: Path) -> Path | None:
     """Rename an output and its sidecar, and return the output's new path; None if there is no output.
 
-    ``answers.jsonl`` becomes ``answers.jsonl.1``, or the next number that is free. Its index is removed. A symbolic link stays, and
-    the file that it leads to is renamed.
+    ``answers.jsonl`` becomes ``answers.jsonl.1``, or the next number that is free. A symbolic link stays, and
+    the file that it leads to is renamed. The index is removed.
 
     Raises:
         JournalError: Another process works on the run, or the files cannot be renamed.

@@ -149,14 +149,14 @@ class Source:
             index += len(batch)
 
     def _row_items(self, prefix: TextPrefix | None) -> Iterator[Item]:
-        index, id_of = -1, self._ids()
+        begin, index, id_of = 0, -1, self._ids()
         rows: Iterable[tuple[int, Mapping[str, Any]]] = self._rows
         if prefix is not None:
             assert isinstance(self._rows, CsvRows | JsonlRows)
-            index, rows = prefix.index - 1, self._rows.after(prefix)
-        for index, (line, row) in enumerate(rows, index + 1):
+            begin, rows = prefix.index, self._rows.after(prefix)
+        for index, (line, row) in enumerate(rows, begin):
             yield Item(index, line, id_of(line, row), row)
-        if index < 0:
+        if index < 0 and not begin:
             header = " below its header" if self.kind in ("csv", "excel") else ""
             raise InputError(f"{self.name}: has no rows{header}; add at least one")
 
