@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,13 @@ async def session(folder: Path, statuses: tuple[int, ...] = (), **options: Any) 
         async with endpoint.client(max_in_flight=1) as client:
             arguments = {"prompt": PROMPT, "out": folder / "out.jsonl", **options}
             summary = await run(client, folder / "in.csv", **arguments)
-        found += [summary.total, summary.done_before, summary.failed_before, summary.succeeded, summary.failed]
+        found += [
+            summary.total,
+            summary.done_before,
+            summary.failed_before,
+            summary.succeeded,
+            summary.failed,
+        ]
         found += [str(summary.stopped_by).replace(str(folder), "")]
     except (InputError, JournalError) as error:
         found.append(str(error).replace(str(folder), ""))
@@ -108,7 +115,9 @@ CHANGES: dict[str, Callable[[Path, int], None]] = {
     "a line of the output is doubled": text_of("out.jsonl", lambda lines, at: lines.append(lines[at])),
     "a line of the output is damaged": text_of("out.jsonl", lambda lines, at: set_line(lines, at, ":", ";")),
     "another id in the output": text_of("out.jsonl", lambda lines, at: set_line(lines, at, '"q', '"p')),
-    "a digest in the output": text_of("out.jsonl", lambda lines, at: set_line(lines, at, '"digest":', '"x":')),
+    "a digest in the output": text_of(
+        "out.jsonl", lambda lines, at: set_line(lines, at, '"digest":', '"x":')
+    ),
     "an error in the output": text_of("out.jsonl", lambda lines, at: set_line(lines, at, "null", "true")),
     "the index is cut": cut("out.jsonl.index"),
     "the index is damaged": flip,
@@ -135,7 +144,10 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
 )
 @given(
     limits=st.lists(st.integers(1, 12), min_size=1, max_size=3),
@@ -220,7 +232,8 @@ FORMS = {
     "crlf.csv": 'id,text\r\na,1\r\nb,"2\r\n2"\r\nc,3\r\n',
     "in.jsonl": '\n{"id": "a", "t": 1}\n\n{"id": "b"}\r\n{"id": "c", "t": "\\u000a"}\n{"id": "d"}',
     "batch.jsonl": "".join(
-        f'{{"custom_id": "{id}", "url": "/v1/chat/completions", "body": {{"model": "m"}}}}\n\n' for id in "abcd"
+        f'{{"custom_id": "{id}", "url": "/v1/chat/completions", "body": {{"model": "m"}}}}\n\n'
+        for id in "abcd"
     ),
 }
 
@@ -267,9 +280,6 @@ def test_an_index_of_another_form_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "out.jsonl").write_bytes(b"{}\n")
     path = tmp_path / "out.jsonl.index"
     block = b"\x91\x01"  # the frame is right, but its content is not that of this version
-    path.write_bytes(done_index._FRAME.pack(done_index._MAGIC, len(block), 0) + block)
-    import zlib
-
     path.write_bytes(done_index._FRAME.pack(done_index._MAGIC, len(block), zlib.crc32(block)) + block)
     with (tmp_path / "out.jsonl").open("rb") as output:
         index = DoneIndex(path)
