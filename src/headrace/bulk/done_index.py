@@ -21,7 +21,7 @@ from typing import IO
 import msgspec
 
 from headrace.bulk.id_table import IdTable
-from headrace.bulk.output_line import JournalEntry, decode_entries
+from headrace.bulk.output_line import NO_ERROR, JournalEntry, decode_entries, highest_index
 from headrace.bulk.sources.text_prefix import TextPrefix
 
 DONE, FAILED, REMOVED = range(3)
@@ -115,20 +115,19 @@ class DoneIndex:
         return table
 
     def add(self, lines: bytes, entries: Sequence[JournalEntry]) -> None:
-        """Describe the next lines of the output."""
+        """Describe the next lines of the output; all are right."""
         described, spent = self.described, Decimal(0)
         described.size += len(lines)
         described.checksum = zlib.crc32(lines, described.checksum)
         described.lines += len(entries)
         for entry in entries:
-            failed, notes = entry.failed, entry.headrace
+            failed, notes = entry.error != NO_ERROR, entry.headrace
             described.failed += failed
             self._entries += entry_of(notes.digest, FAILED if failed else DONE)
             if notes.cost is not None or notes.possible_cost is not None:
                 spent += entry.spent
         described.spent += spent
-        indexes = [entry.index for entry in entries if entry.index is not None]
-        described.first_index = max(described.first_index, max(indexes, default=-1) + 1)
+        described.first_index = max(described.first_index, highest_index(entries) + 1)
         self._ids += [entry.custom_id for entry in entries]
         if len(self._ids) >= _LINES_PER_BLOCK:
             self.write()

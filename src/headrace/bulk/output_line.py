@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -101,7 +101,8 @@ class OutputLine(msgspec.Struct, gc=False):
         return finish_reason_of(bytes(self.response.body))
 
 
-_NULL = msgspec.Raw(b"null")
+NO_ERROR = msgspec.Raw(b"null")
+"""The error of an item that succeeded."""
 
 
 class _EntryNotes(msgspec.Struct, gc=False):
@@ -115,7 +116,7 @@ class JournalEntry(msgspec.Struct):
 
     id: str
     custom_id: str
-    error: msgspec.Raw = _NULL
+    error: msgspec.Raw = NO_ERROR
     headrace: _EntryNotes = msgspec.field(default_factory=_EntryNotes)
 
     @property
@@ -131,13 +132,18 @@ class JournalEntry(msgspec.Struct):
     @property
     def failed(self) -> bool:
         """Whether the line contains an error."""
-        return self.error != _NULL
+        return self.error != NO_ERROR
 
     @property
     def spent(self) -> Decimal:
         """The item's cost in USD, including the maximum for attempts of unknown cost."""
         amounts = (self.headrace.cost, self.headrace.possible_cost)
         return sum((each for each in amounts if each is not None and each.is_finite()), Decimal(0))
+
+
+def highest_index(entries: Iterable[JournalEntry]) -> int:
+    """The highest number of lines that headrace wrote; at least one."""
+    return max(map(int, [entry.id[len(_ID_PREFIX) :] for entry in entries]))
 
 
 def _index_of(id: str) -> int | None:
