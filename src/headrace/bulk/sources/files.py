@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, AnyStr
 
 from headrace.bulk.sources.compression import MAGIC_SIZE, Compression, compression_of, decompressed
+from headrace.bulk.sources.copied_file import CopiedFile
 from headrace.bulk.sources.encodings import (
     Utf8Converter,
     checked_encoding,
@@ -99,9 +100,7 @@ class InputFile:
     def raw(self) -> IO[bytes]:
         """The bytes of the file, not decompressed; reading raises `InputError` if the file was changed."""
         if self._copy is not None:
-            self._copy.seek(0)
-            # A second descriptor, so that closing it leaves the temporary file open for the next pass.
-            return os.fdopen(os.dup(self._copy.fileno()), "rb")
+            return io.BufferedReader(CopiedFile(self._copy.fileno()), _BUFFER)
         try:
             descriptor = os.open(self._path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
