@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,8 +14,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from headrace.bulk import Item
+from headrace.bulk import Item, done_index
 from headrace.bulk.journal import Journal
+from headrace.bulk.output_path import index_of
 from headrace.errors import JournalError
 
 TOTAL = 12
@@ -87,6 +89,33 @@ class JournalMachine(RuleBasedStateMachine):
         self._close()
         self._open()
 
+    @rule()
+    def sync(self) -> None:
+        self.journal.index.follow(self.out, self.journal.done)
+        self.journal.index.write()
+
+    @rule(chance=CHANCE)
+    def tear_the_index(self, chance: float) -> None:
+        index = index_of(self.out)
+        if index.exists():
+            os.truncate(index, int(chance * index.stat().st_size))
+        self._reopen()
+
+    @rule()
+    def delete_the_index(self) -> None:
+        index_of(self.out).unlink(missing_ok=True)
+
+    @rule()
+    def keep_the_index(self) -> None:
+        if index_of(self.out).exists():
+            shutil.copy(index_of(self.out), self.folder / "old")
+
+    @rule()
+    def put_back_an_old_index(self) -> None:
+        if (self.folder / "old").exists():
+            shutil.copy(self.folder / "old", index_of(self.out))
+        self._reopen()
+
     @rule(chosen=st.sets(st.integers(0, TOTAL - 1)))
     def remove(self, chosen: set[int]) -> None:
         removed = [each for each in self.lines if each[0] in chosen]
@@ -128,7 +157,8 @@ class JournalMachine(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-def test_every_acknowledged_item_has_one_line_after_any_crash() -> None:
+def test_every_acknowledged_item_has_one_line_after_any_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(done_index, "FEWEST_LINES", 1)
     run_state_machine_as_test(
         JournalMachine, settings=settings(max_examples=60, stateful_step_count=30, deadline=None)
     )

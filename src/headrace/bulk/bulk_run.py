@@ -234,6 +234,7 @@ class BulkRun:
             await self._sync()
 
     async def _sync(self) -> None:
+        self._feed.note_done()
         await self._calls.sync()
         await self._journal.sync()
 

@@ -25,7 +25,8 @@ class WorkItem:
 
     If no request can be made for the item, the error is passed in its place. Reading ``request`` raises it,
     so the item fails without a call, like a call whose request is not valid. ``digest`` is that of its row,
-    see `Task.digest`. ``step`` is the place of its step in a job with steps, from 0.
+    see `Task.digest`, and ``line`` is its `Item.line`. ``step`` is the place of its step in a job with steps,
+    from 0.
     """
 
     index: int
@@ -34,6 +35,7 @@ class WorkItem:
     number: int = 0
     digest: int = 0
     step: int = 0
+    line: int = 0
 
     @property
     def request(self) -> Request:

@@ -37,6 +37,10 @@ class DoneItems(Protocol):
 class InputCheck:
     """Checks each item of a task's input: its row, its id, and whether it is done and unchanged.
 
+    Args:
+        task: The task.
+        kept: How many of the first items need not be read again by `compare`. Their ids and digests are kept.
+
     Attributes:
         total: The number of items that were read so far.
         done: How many of them are done.
@@ -46,8 +50,10 @@ class InputCheck:
             when they are drawn.
     """
 
-    def __init__(self, task: RunTask) -> None:
+    def __init__(self, task: RunTask, kept: int = 0) -> None:
         self._task = task
+        self._kept = kept
+        self._first: list[tuple[str, int, int]] = []
         self.reads_ahead: bool = getattr(task.source, "repeatable", True)
         self._fetched: FetchedItems | None = None
         if isinstance(task.source, Source) and task.source.is_async:
@@ -56,7 +62,7 @@ class InputCheck:
         self._items: Iterator[Item] = iter(ahead)
         self._ids = IdTable(0)
         self._done_items: DoneItems | None = None
-        self._changed: list[Item] = []
+        self._changed: list[tuple[str, int]] = []
         self.total: int = 0
         self.done: int = 0
         self.failed: int = 0
@@ -118,6 +124,8 @@ class InputCheck:
         self.total += 1
         if self._done_items is not None:
             self._compare(item, self._done_items)
+        elif self.total <= self._kept:
+            self._first.append((item.id, item.line, self._task.digest(item)))
 
     def compare(self, done_items: DoneItems) -> None:
         """Count the items that are done, also among those that `advance` will read.
@@ -127,16 +135,24 @@ class InputCheck:
         """
         self._done_items = done_items
         if done_items.done and self.reads_ahead:
-            for item in islice(self._task.source.items(), self.total):
-                self._compare(item, done_items)
+            for id, line, digest in self._first:
+                if done_items.digest_of(id) is not None:
+                    self._count_done(id, line, digest, done_items)
+            if self.total > len(self._first):
+                for item in islice(self._task.source.items(), len(self._first), self.total):
+                    self._compare(item, done_items)
             self._refuse_changed()
+        self._first = []
 
     def _compare(self, item: Item, done_items: DoneItems) -> None:
         if done_items.is_done(item):
-            self.done += 1
-            self.failed += done_items.has_failed(item.id)
-            if self.has_changed(item, done_items):
-                self._changed.append(item)
+            self._count_done(item.id, item.line, self._task.digest(item), done_items)
+
+    def _count_done(self, id: str, line: int, digest: int, done_items: DoneItems) -> None:
+        self.done += 1
+        self.failed += done_items.has_failed(id)
+        if done_items.digest_of(id) not in (0, digest):
+            self._changed.append((id, line))
 
     def has_changed(self, item: Item, done_items: DoneItems) -> bool:
         """Whether the row of an item has changed since it was done."""
@@ -145,11 +161,11 @@ class InputCheck:
     def _refuse_changed(self) -> None:
         if not self._changed:
             return
-        first, *others = self._changed
-        also = also_named([item.id for item in others])
-        where = self._task.source.where(first.line)
+        (first, line), *others = self._changed
+        also = also_named([id for id, _ in others])
+        where = self._task.source.where(line)
         raise InputError(
-            f"{where}: the row of {quoted(first.id)} has changed since it was done{also}; "
+            f"{where}: the row of {quoted(first)} has changed since it was done{also}; "
             'put it back, or send changed rows again with changed="resend"'
         )
 

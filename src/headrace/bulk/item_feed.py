@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 
+from headrace.bulk.done_prefix import DonePrefix
 from headrace.bulk.executor import WorkItem
 from headrace.bulk.input_check import InputCheck
 from headrace.bulk.pending_results import PendingResults
@@ -49,8 +50,10 @@ class ItemFeed:
         self._stopping = stopping
         self._check = None if check is None or check.reads_ahead else check
         self._is_async = getattr(source, "is_async", False)
-        self._input: Any = source.async_items() if self._is_async else iter(source.items())  # type: ignore[attr-defined]
+        self._prefix = DonePrefix(source, journal)
+        self._input: Any = source.async_items() if self._is_async else self._prefix.items_after()  # type: ignore[attr-defined]
         self._drawn: dict[int, WorkItem] = {}
+        self._last: Item | None = None
         self._has_further = False
         self.cut_short: bool = False
 
@@ -79,6 +82,14 @@ class ItemFeed:
     def take_back(self, number: int) -> None:
         """Note that the results of this many calls have come; see `CallFeed`."""
 
+    def note_done(self) -> None:
+        """Note up to where all items are done, so that a later session can begin there."""
+        if self._drawn:
+            first = next(iter(self._drawn.values()))
+            self._prefix.extend(first.index - self._journal.first_index, first.line)
+        elif self._last is not None:
+            self._prefix.extend(self._last.index, self._last.line)
+
     def _items(self) -> Iterator[WorkItem]:
         yield from self._unfinished()
         while not self._must_stop():
@@ -91,6 +102,7 @@ class ItemFeed:
                 return
             if item is None:
                 return
+            self._last = item
             if not self._journal.is_done(item) and (work_item := self._draw(item)) is not None:
                 yield work_item
 

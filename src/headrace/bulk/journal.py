@@ -1,9 +1,9 @@
 """The journal of a bulk run: its output file, and a sidecar that identifies the run.
 
 One line per item is appended to `OUT` before the item counts as done. `OUT.journal`, the sidecar, holds the
-run's fingerprint. The process of the run locks both: one file can have two names that lead to two sidecars.
-After a crash, the output may end in a torn line:
-it is removed and its item is sent again. Any other foreign line is reported as damage.
+run's fingerprint. `OUT.index` is there to read a long output faster. The process of the run locks the output
+and the sidecar: one file can have two names that lead to two sidecars. After a crash, the output may end in a
+torn line: it is removed and its item is sent again. Any other foreign line is reported as damage.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from headrace._support.lenient_json import NOT_JSON
+from headrace.bulk.done_index import DONE, ENTRY_SIZE, FAILED, REMOVED, DoneIndex, entry_of
 from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
 from headrace.bulk.fingerprints import note_first_index
 from headrace.bulk.id_table import IdTable
 from headrace.bulk.line_file import LineFile
 from headrace.bulk.output_line import decode_entry
-from headrace.bulk.output_path import cannot_be_written, check_output, real_path, sidecar_of
+from headrace.bulk.output_path import cannot_be_written, check_output, index_of, real_path, sidecar_of
 from headrace.bulk.run_lock import lock_file, lock_run
 from headrace.bulk.sources import Item
 from headrace.errors import JournalError
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 _UNKNOWN = 0
 """The digest of a line that has none."""
-
-_DONE, _FAILED, _REMOVED = range(3)
-"""What the output holds of an item: its answer, its error, or nothing because its line was removed."""
 
 
 class Journal:
@@ -51,6 +49,7 @@ class Journal:
         command: The command of the run, without secrets; the sidecar keeps it for reports.
 
     Attributes:
+        index: What the output holds, in a form that is read faster.
         done: The number of items that have a line.
         failed: The number of items whose line held an error when the journal was entered.
         first_index: The lowest index that no line has.
@@ -77,8 +76,9 @@ class Journal:
         self._fingerprint = dict(fingerprint)
         self._keep_done = keep_done
         self._command = command
-        self._entries = IdTable(5)
+        self._entries = IdTable(ENTRY_SIZE)
         self._is_new = True
+        self.index: DoneIndex = DoneIndex(index_of(out))
         self.done: int = 0
         self.failed: int = 0
         self.first_index: int = 0
@@ -135,18 +135,21 @@ class Journal:
         )
 
     def _read(self) -> None:
-        """Note the lines of the output; a torn line at its end is removed."""
-        good = 0
+        """Note the lines of the output that the index lacks; a torn line at its end is removed."""
         with self._real.open("rb") as file:
+            self._entries = self.index.read(file)
+            found = self.index.described
             torn: str | None = None
-            for number, raw in enumerate(file, 1):
+            for number, raw in enumerate(file, found.lines + 1):
                 if torn is not None:
                     raise JournalError(f"{self.path}:{number - 1}: {torn}; repair or remove that line")
                 torn = self._note(raw)
-                if torn is None:
-                    good += len(raw)
         if torn is not None:
-            self._file.truncate(good)
+            self._file.truncate(found.size)
+        self.index.write()
+        self._is_new = not found.lines
+        self.done, self.failed, self.first_index = found.lines, found.failed, found.first_index
+        self.spent += found.spent
 
     def _note(self, raw: bytes) -> str | None:
         """Note a line of an earlier session; returns what is wrong with it, None if it is right."""
@@ -156,44 +159,33 @@ class Journal:
             line = decode_entry(raw)
         except NOT_JSON as error:
             return f"damaged: {error}"
-        index, failed = line.index, line.failed
-        if index is None:
+        if line.index is None:
             return f"not a line of headrace run: its id is {line.id!r}"
-        if not self._set(line.custom_id, line.digest, _FAILED if failed else _DONE):
+        if not self._entries.set(line.custom_id, entry_of(line.digest, FAILED if line.failed else DONE)):
             return f"a second line for {line.custom_id!r}"
-        self.done += 1
-        self.failed += failed
-        self.spent += line.spent
-        self.first_index = max(self.first_index, index + 1)
+        self.index.add(raw, [line])
         return None
 
-    def _set(self, id: str, digest: int, state: int) -> bool:
-        """Set the entry of an id; returns whether the id is new."""
-        self._is_new = False
-        return self._entries.set(id, digest.to_bytes(4) + state.to_bytes())
-
     def _state(self, id: str) -> int | None:
-        if self._is_new:
-            return None
         entry = self._entries.get(id)
         return None if entry is None else entry[4]
 
     def digest_of(self, id: str) -> int | None:
         """The digest of the row of a done item: 0 if unknown, None if the item is not done."""
         entry = self._entries.get(id)
-        return None if entry is None or entry[4] == _REMOVED else int.from_bytes(entry[:4])
+        return None if entry is None or entry[4] == REMOVED else int.from_bytes(entry[:4])
 
     def is_done(self, item: Item) -> bool:
         """Whether an item had a line when the journal was entered, and still has it."""
-        return self._state(item.id) in {_DONE, _FAILED}
+        return not self._is_new and self._state(item.id) in {DONE, FAILED}
 
     def has_failed(self, id: str) -> bool:
         """Whether an item's line holds an error."""
-        return self._state(id) == _FAILED
+        return self._state(id) == FAILED
 
     def was_removed(self, item: Item) -> bool:
         """Whether an item had a line that `remove` has removed."""
-        return self._state(item.id) == _REMOVED
+        return not self._is_new and self._state(item.id) == REMOVED
 
     def remove(self, chosen: Callable[[str], bool]) -> int:
         """Remove the lines of the items with these ids, so that they are sent again; returns their number.
@@ -224,7 +216,7 @@ class Journal:
         old.close()
         for id in removed:
             self.failed -= self.has_failed(id)
-            self._set(id, _UNKNOWN, _REMOVED)
+            self._entries.set(id, entry_of(_UNKNOWN, REMOVED))
         self.done -= len(removed)
         return len(removed)
 
@@ -234,6 +226,7 @@ class Journal:
         cost = Decimal(0)
         with self._real.open("rb") as old, fresh.open("wb") as new:
             os.chmod(fresh, 0o600)
+            self.index.restart()
             for raw in old:
                 line = decode_entry(raw)
                 if chosen(line.custom_id):
@@ -241,8 +234,10 @@ class Journal:
                     cost += line.spent
                 else:
                     new.write(raw)
+                    self.index.add(raw, [line])
             new.flush()
             os.fsync(new.fileno())
+        self.index.write()
         return removed, cost
 
     def append(self, indexes: list[int], lines: bytes) -> None:
@@ -259,11 +254,13 @@ class Journal:
         self._file.append(lines, count)
 
     async def sync(self) -> None:
-        """Sync the written lines to the disk, so that they survive a crash of the machine.
+        """Sync the written lines to the disk, so that they survive a crash of the machine; index them.
 
         Raises:
             JournalError: The output was deleted, moved, replaced or changed by another program, or the disk
                 reports an error.
         """
         self._file.check_in_place()
-        await self._file.sync()
+        if await self._file.sync():
+            self.index.follow(self._real, self.done)
+        self.index.write()

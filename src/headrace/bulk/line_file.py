@@ -101,12 +101,18 @@ class LineFile:
             )
             raise self._broken from error
 
-    async def sync(self) -> None:
-        """Sync the written lines to the disk, so that they survive a crash of the machine."""
-        if self._dirty:
-            self._dirty = False
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._fsync)
+    async def sync(self) -> bool:
+        """Sync the written lines to the disk, so that they survive a crash of the machine.
+
+        Returns:
+            Whether there were any.
+        """
+        if not self._dirty:
+            return False
+        self._dirty = False
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._fsync)
+        return True
 
     def _fsync(self) -> None:
         try:

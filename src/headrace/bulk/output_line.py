@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -137,6 +137,10 @@ class OutputLine(msgspec.Struct, gc=False):
         return finish_reason_of(bytes(self.response.body))
 
 
+NO_ERROR = msgspec.Raw(b"null")
+"""The error of an item that succeeded."""
+
+
 class _EntryNotes(msgspec.Struct, gc=False):
     cost: Decimal | None = None
     possible_cost: Decimal | None = None
@@ -149,7 +153,7 @@ class JournalEntry(msgspec.Struct):
 
     id: str
     custom_id: str
-    error: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw = NO_ERROR
     headrace: _EntryNotes = msgspec.field(default_factory=_EntryNotes)
 
     @property
@@ -165,7 +169,7 @@ class JournalEntry(msgspec.Struct):
     @property
     def failed(self) -> bool:
         """Whether the line contains an error."""
-        return bytes(self.error) != b"null"
+        return self.error != NO_ERROR
 
     @property
     def spent(self) -> Decimal:
@@ -182,6 +186,11 @@ def finite_sum(*amounts: Decimal | None) -> Decimal:
     return sum((each for each in amounts if each is not None and each.is_finite()), Decimal(0))
 
 
+def highest_index(entries: Iterable[JournalEntry]) -> int:
+    """The highest number of lines that headrace wrote; at least one."""
+    return max(map(int, [entry.id[len(_ID_PREFIX) :] for entry in entries]))
+
+
 def _index_of(id: str) -> int | None:
     digits = id.removeprefix(_ID_PREFIX)
     if digits == id or not digits.isdecimal() or not digits.isascii() or len(digits) > _MOST_DIGITS:
@@ -191,6 +200,8 @@ def _index_of(id: str) -> int | None:
 
 _read_line: Callable[[bytes | str], OutputLine] = msgspec.json.Decoder(OutputLine).decode
 decode_entry: Callable[[bytes | str], JournalEntry] = msgspec.json.Decoder(JournalEntry).decode
+
+decode_entries: Callable[[bytes], list[JournalEntry]] = msgspec.json.Decoder(JournalEntry).decode_lines
 
 
 def decode_line(raw: bytes | str) -> OutputLine:

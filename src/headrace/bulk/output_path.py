@@ -1,4 +1,4 @@
-"""The path of an output: which files can be one, and where its sidecar is."""
+"""The path of an output: which files can be one, and where its sidecar and its index are."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ def sidecar_of(out: str | os.PathLike[str]) -> Path:
 def steps_journal_of(out: str | os.PathLike[str]) -> Path:
     """The journal of the steps of an output: beside the real file, as its sidecar is."""
     return Path(f"{os.path.realpath(out)}.steps")
+
+
+def index_of(out: str | os.PathLike[str]) -> Path:
+    """The index of an output: beside the real file, like its sidecar."""
+    return Path(f"{os.path.realpath(out)}.index")
 
 
 def check_output(out: Path) -> None:

@@ -24,7 +24,7 @@ from headrace.bulk.prompts import PromptLike
 from headrace.bulk.result import Result
 from headrace.bulk.run_lock import set_aside
 from headrace.bulk.run_output import STDOUT, lines_path, table_of
-from headrace.bulk.run_task import CallTask
+from headrace.bulk.run_task import CallTask, RunTask
 from headrace.bulk.sources import IdFunction, RowsLike, RowSource, Source, as_input
 from headrace.bulk.stdout_lines import StdoutLines
 from headrace.bulk.steps import Step, StepCalls, StepsJournal, StepTask
@@ -34,6 +34,9 @@ from headrace.client import Client
 from headrace.errors import InputError
 
 T = TypeVar("T", bound=Table)
+
+_KEPT = 100_000
+"""Items of a resumed run whose digests are kept in memory until they are compared with the journal."""
 
 _BESIDE_STEPS = ("on_missing", "fail_on", "tags", "priority")
 """The arguments of a `Task` that a run with steps has for all steps together."""
@@ -239,8 +242,7 @@ def prepare_run(
         task = Task(chosen, prompt, model, **given)
     else:
         task = StepTask(chosen, steps, model, **_arguments_beside_steps(given, prompt))
-    check = InputCheck(task)
-    check.advance(FIRST_PART, only_fetched=True)
+    check = begin_check(task, path)
     return PreparedRun(
         task=task,
         check=check,
@@ -249,6 +251,22 @@ def prepare_run(
         to_stdout=out is not None and os.fspath(out) == STDOUT,
         table=checked,
     )
+
+
+def begin_check(task: RunTask, out: Path | None) -> InputCheck:
+    """A check of the input that has begun.
+
+    Args:
+        task: The task, with the input.
+        out: The file of the lines, which exists if the run is resumed.
+
+    Raises:
+        InputError: The beginning of the input is not valid.
+    """
+    resumes = out is not None and out.exists()
+    check = InputCheck(task, _KEPT if resumes else 0)
+    check.advance(FIRST_PART, only_fetched=True)
+    return check
 
 
 def _arguments_beside_steps(given: Mapping[str, Any], prompt: PromptLike | None) -> Mapping[str, Any]:

@@ -72,7 +72,7 @@ class SingleCall:
         except InputError as error:  # concerns this item only
             request = error
         index = item.index + self._journal.first_index
-        return WorkItem(index, item.id, request, digest=self._task.digest(item))
+        return WorkItem(index, item.id, request, digest=self._task.digest(item), line=item.line)
 
     def handle(self, results: list[ItemResult]) -> Handled:
         """See `RowCalls.handle`."""

@@ -16,7 +16,7 @@ import msgspec
 
 from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.line_file import write_all
-from headrace.bulk.output_path import cannot_be_written, real_path, sidecar_of
+from headrace.bulk.output_path import cannot_be_written, index_of, real_path, sidecar_of
 from headrace.errors import JournalError
 from headrace.wire.request_bodies import OUTPUT_LIMIT_PARAMETERS, encode_json
 
@@ -110,7 +110,7 @@ def set_aside(out: Path) -> Path | None:
     """Rename an output and its sidecar, and return the output's new path; None if there is no output.
 
     ``answers.jsonl`` becomes ``answers.jsonl.1``, or the next number that is free. A symbolic link stays, and
-    the file that it leads to is renamed.
+    the file that it leads to is renamed. The index is removed.
 
     Raises:
         JournalError: Another process works on the run, or the files cannot be renamed.
@@ -129,6 +129,7 @@ def set_aside(out: Path) -> Path | None:
                 number += 1
             # The sidecar first: after a crash in between, the output is refused and not mixed with another
             # run's.
+            index_of(out).unlink(missing_ok=True)
             os.rename(sidecar, sidecar_of(kept))
             os.rename(real, kept)
         except OSError as error:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TypeVar
 
-from headrace.bulk.output_path import check_output, sidecar_of, steps_journal_of
+from headrace.bulk.output_path import check_output, index_of, sidecar_of, steps_journal_of
 from headrace.bulk.sources import Source
 from headrace.bulk.sources.urls import is_url, shown_name
 from headrace.bulk.tables import Table, is_table
@@ -80,7 +80,7 @@ def table_of(
         if table is not None:
             raise InputError("out=-: leave out table=; a table needs an output that can be read again")
         return None
-    for path in (Path(out), lines, sidecar_of(lines), steps_journal_of(lines)):
+    for path in (Path(out), lines, sidecar_of(lines), index_of(lines), steps_journal_of(lines)):
         if source.is_at(path):
             raise InputError(f"{path}: is the input; name another file for the output")
     if lines == Path(out):

@@ -189,14 +189,17 @@ class Task:
             used = encode_json(item.row)
         else:
             row = item.row
-            used = encode_json([row[name] if name in row else find_value(row, name) for name in columns])
+            try:
+                used = encode_json([row[name] for name in columns])
+            except KeyError:  # a nested key, or a column that is missing
+                used = encode_json([row[name] if name in row else find_value(row, name) for name in columns])
         return zlib.crc32(used) or 1
 
     def check_item(self, item: Item) -> None:
         """Raise `InputError` for an item that lacks a column, unless ``on_missing`` allows it."""
         if self._requests is None:
             self._whole_request(item)
-        elif self.on_missing == "refuse":
+        elif self.on_missing == "refuse" and not self._requests.is_complete(item.row):
             self._requests.check(item.row, self.source.where(item.line))
 
     def request(self, item: Item) -> Request:
@@ -212,8 +215,9 @@ class Task:
             return self._whole_request(item)
         if self.on_missing == "fail-row":
             self._requests.check(item.row, self.source.where(item.line))
+        where = self.source.where(item.line) if self._requests.has_media else ""
         try:
-            return self._requests.request(item.row, item.id, self.source.where(item.line))
+            return self._requests.request(item.row, item.id, where)
         except InputError as error:
             raise InputError(f"{self.source.where(item.line)}: {error}") from error.__cause__
         except KeyError:  # the input has changed since it was checked

@@ -17,8 +17,7 @@ from headrace.bulk.embedding.executor import EmbeddingExecutor
 from headrace.bulk.embedding.task import EmbeddingTask
 from headrace.bulk.embedding.vector_table import VectorTable
 from headrace.bulk.executor import Executor, carry_over
-from headrace.bulk.input_check import FIRST_PART, InputCheck
-from headrace.bulk.prepared_run import PreparedRun, checked_table
+from headrace.bulk.prepared_run import PreparedRun, begin_check, checked_table
 from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.result_store import ResultStore
 from headrace.bulk.run_output import STDOUT, lines_path
@@ -100,11 +99,9 @@ def prepare_embedding(
         model=model,
         **{name: value for name, value in arguments.items() if value is not None},
     )
-    check = InputCheck(task)
-    check.advance(FIRST_PART, only_fetched=True)
     return PreparedEmbedding(
         task=task,
-        check=check,
+        check=begin_check(task, path),
         source=items,
         out=path,
         to_stdout=out is not None and os.fspath(out) == STDOUT,

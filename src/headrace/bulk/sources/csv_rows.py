@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import Any, TextIO
 
@@ -12,6 +12,7 @@ from headrace._support.text import quoted
 from headrace.bulk.sources.csv_delimiter import BLANK, csv_form
 from headrace.bulk.sources.files import InputFile
 from headrace.bulk.sources.header import checked_columns
+from headrace.bulk.sources.text_prefix import TextPrefix
 from headrace.errors import InputError
 
 # The default of 128 KiB is too small for long texts.
@@ -37,9 +38,16 @@ class CsvRows:
         self._width = len(names)
 
     def __iter__(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        columns = len(self.columns)
         rows = self._values()
         next(rows)
+        return self._mappings(rows)
+
+    def after(self, prefix: TextPrefix) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """The rows after a beginning of the file."""
+        return self._mappings(self._values(prefix))
+
+    def _mappings(self, rows: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        columns = len(self.columns)
         for line, values in rows:
             if len(values) != self._width:
                 raise InputError(
@@ -68,23 +76,24 @@ class CsvRows:
                 raise self._file.not_utf8() from None
         return lines, True
 
-    def _text(self) -> TextIO:
-        return io.TextIOWrapper(self._file.open_text(), encoding="utf-8-sig", newline="")
+    def _text(self, begin: int = 0) -> TextIO:
+        encoding = "utf-8" if begin else "utf-8-sig"
+        return io.TextIOWrapper(self._file.open_text(begin), encoding=encoding, newline="")
 
-    def _lines(self, text: TextIO) -> Iterator[str]:
-        for number, line in enumerate(self._file.lines(text), 1):
+    def _lines(self, text: TextIO, first: int = 1) -> Iterator[str]:
+        for number, line in enumerate(self._file.lines(text), first):
             if "\0" in line:
                 raise InputError(f"{self._file.name}:{number}: contains a NUL character; remove it")
             yield line
 
-    def _values(self) -> Generator[tuple[int, list[str]], None, None]:
+    def _values(self, prefix: TextPrefix | None = None) -> Generator[tuple[int, list[str]], None, None]:
         """Rows as lists, each with its first line; a value may hold line breaks."""
-        above = self._lines_above
+        above = self._lines_above if prefix is None else prefix.line - 1
         begun = above + 1
-        with self._text() as text:
-            lines = self._lines(text)
+        with self._text(0 if prefix is None else prefix.size) as text:
+            lines = self._lines(text, 1 if prefix is None else begun)
             try:
-                for _ in range(above):
+                for _ in range(above if prefix is None else 0):
                     next(lines)
                 reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
                 for values in reader:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, AnyStr
 
 from headrace.bulk.sources.compression import MAGIC_SIZE, Compression, compression_of, decompressed
+from headrace.bulk.sources.copied_file import CopiedFile
 from headrace.bulk.sources.encodings import (
     Utf8Converter,
     checked_encoding,
@@ -106,9 +107,7 @@ class InputFile:
         if self._remote is not None:
             return self._remote.open()
         if self._copy is not None:
-            self._copy.seek(0)
-            # A second descriptor, so that closing it leaves the temporary file open for the next pass.
-            return os.fdopen(os.dup(self._copy.fileno()), "rb")
+            return io.BufferedReader(CopiedFile(self._copy.fileno()), _BUFFER)
         try:
             descriptor = os.open(self._path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
@@ -131,10 +130,12 @@ class InputFile:
         file = self.raw()
         return file if self.compression is None else decompressed(file, self.compression, self.name)
 
-    def open_text(self) -> IO[bytes]:
-        """The content, decompressed, as UTF-8."""
+    def open_text(self, begin: int = 0) -> IO[bytes]:
+        """The content, decompressed, as UTF-8; of a plain file, from this byte on."""
         file = self.open()
         if self._text_encoding in ("utf-8", "utf-8-sig"):
+            if begin:
+                file.seek(begin)
             return file
         return io.BufferedReader(Utf8Converter(file, self._text_encoding, self.name), _BUFFER)
 
@@ -167,6 +168,11 @@ class InputFile:
         if self.encoding not in (None, "utf-8"):
             digest.update(f"\0{self.encoding}".encode())  # the same bytes are other rows
         return digest.hexdigest()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the text is in UTF-8, not compressed and no copy, so that a session can begin inside."""
+        return self._copy is None and self.compression is None and self._text_encoding.startswith("utf-8")
 
     def is_at(self, path: Path) -> bool:
         """Whether this is the file at ``path``."""

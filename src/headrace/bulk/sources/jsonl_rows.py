@@ -12,6 +12,7 @@ from headrace._support.lenient_json import NOT_JSON, decode_leniently
 from headrace.bulk.sources.encodings import undecodable
 from headrace.bulk.sources.files import InputFile
 from headrace.bulk.sources.row_values import json_value
+from headrace.bulk.sources.text_prefix import TextPrefix
 from headrace.errors import InputError
 
 _JSON_TYPES = {
@@ -67,13 +68,18 @@ class JsonlRows:
             raise
 
     def __iter__(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        for number, line in self.lines():
+        return self.after(None)
+
+    def after(self, prefix: TextPrefix | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """The rows after a beginning of the file; all if it is None."""
+        for number, line in self.lines(prefix):
             yield number, decode_object(line, f"{self._file.name}:{number}")
 
-    def lines(self) -> Iterator[tuple[int, bytes]]:
-        """The lines that are not blank, with their numbers from 1."""
-        with self._file.open_text() as content:
-            for number, line in enumerate(self._file.lines(content), 1):
+    def lines(self, prefix: TextPrefix | None = None) -> Iterator[tuple[int, bytes]]:
+        """The lines that are not blank, with their numbers from 1; those after a beginning of the file."""
+        begin, first = (0, 1) if prefix is None else (prefix.size, prefix.line)
+        with self._file.open_text(begin) as content:
+            for number, line in enumerate(self._file.lines(content), first):
                 if number == 1:
                     line = line.removeprefix(codecs.BOM_UTF8)
                 if not line.isspace():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +20,7 @@ from headrace.bulk.sources.item import Item
 from headrace.bulk.sources.item_id import as_id
 from headrace.bulk.sources.json_array_rows import JsonArrayRows
 from headrace.bulk.sources.jsonl_rows import JsonlRows, decode_object
+from headrace.bulk.sources.text_prefix import PrefixReader, TextPrefix
 from headrace.endpoint import EMPTY
 from headrace.errors import InputError
 from headrace.wire.batch_lines import parse_batch_line
@@ -108,8 +109,21 @@ class Source:
 
     def items(self) -> Iterator[Item]:
         """All items in order; raises `InputError` with file and line for a bad item."""
-        items = self._batch_items() if self.kind == "batch" else self._row_items()
-        return items if self.limit is None else itertools.islice(items, self.limit)
+        return self.items_after(None)
+
+    def items_after(self, prefix: TextPrefix | None) -> Iterator[Item]:
+        """The items after a beginning of the file that has not changed; all items if it is None."""
+        begin = 0 if prefix is None else prefix.index
+        items = self._batch_items(prefix) if self.kind == "batch" else self._row_items(prefix)
+        return items if self.limit is None else itertools.islice(items, max(0, self.limit - begin))
+
+    def prefix_reader(self) -> PrefixReader | None:
+        """Reads the beginning of the file, by which items can be skipped; None if they cannot.
+
+        Without an id column, the id of an item depends on the items before it.
+        """
+        can_skip = self.kind in _WITH_LINES and self.id_column is not None and self._file.is_plain
+        return PrefixReader(self._file) if can_skip else None
 
     def async_items(self) -> FetchedItems:
         """All items, read in a worker thread as long as the input is not downloaded."""
@@ -143,18 +157,23 @@ class Source:
             )
             index += len(batch)
 
-    def _row_items(self) -> Iterator[Item]:
-        index, id_of = -1, self._ids()
-        for index, (line, row) in enumerate(self._rows):
+    def _row_items(self, prefix: TextPrefix | None) -> Iterator[Item]:
+        begin, index, id_of = 0, -1, self._ids()
+        rows: Iterable[tuple[int, Mapping[str, Any]]] = self._rows
+        if prefix is not None:
+            assert isinstance(self._rows, CsvRows | JsonlRows)
+            begin, rows = prefix.index, self._rows.after(prefix)
+        for index, (line, row) in enumerate(rows, begin):
             yield Item(index, line, id_of(line, row), row)
-        if index < 0:
+        if index < 0 and not begin:
             header = " below its header" if self.kind in ("csv", "excel") else ""
             raise InputError(f"{self.name}: has no rows{header}; add at least one")
 
-    def _batch_items(self) -> Iterator[Item]:
+    def _batch_items(self, prefix: TextPrefix | None) -> Iterator[Item]:
         assert isinstance(self._rows, JsonlRows)
         by_custom_id, id_of = self.id_column == "custom_id", self._ids()
-        for index, (number, line) in enumerate(self._rows.lines()):
+        begin = 0 if prefix is None else prefix.index
+        for index, (number, line) in enumerate(self._rows.lines(prefix), begin):
             request = parse_batch_line(line) if by_custom_id else None
             if request is not None and request.id:
                 yield Item(index, number, request.id, EMPTY, request)

@@ -119,7 +119,9 @@ class StepCalls:
 
     def _call(self, row: StepRow, request: Request | HeadraceError) -> WorkItem:
         self._rows[row.index] = row
-        return WorkItem(row.index, row.item.id, request, digest=row.digest, step=row.place)
+        return WorkItem(
+            row.index, row.item.id, request, digest=row.digest, step=row.place, line=row.item.line
+        )
 
     async def sync(self) -> None:
         """Sync the journal of the steps."""
