@@ -276,7 +276,7 @@ def _arguments_beside_steps(given: Mapping[str, Any], prompt: PromptLike | None)
     of_step = [name for name, value in others.items() if name not in of_run and value not in _NOT_GIVEN]
     if of_step:
         names = ", ".join(f"{name}=" for name in of_step)
-        raise InputError(f"steps=: each step has its own requests; leave out {names}, or give them to a step")
+        raise InputError(f"steps: each step has its own requests; leave out {names}, or give them to a step")
     return of_run
 
 

@@ -24,7 +24,7 @@ _OF_COMMAND = frozenset(
 ) | {"quiet", "verbose"}
 """Options about one session, which would be wrong for the next one."""
 
-_OF_ALL = "steps=: "
+_OF_ALL = "steps: "
 """The beginning of messages about all steps together."""
 
 _KEYWORD = re.compile(r"(?<![\w'\"-])([a-z]\w*)=(?=[\s,;:.)]|$)")

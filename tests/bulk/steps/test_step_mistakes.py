@@ -12,15 +12,15 @@ from headrace import Step
 from headrace.errors import InputError
 
 MISTAKES: dict[str, tuple[Any, str]] = {
-    "no steps": ([], "steps=: must be a list of headrace.Step, with at least one"),
-    "no step": (["x"], "steps=: must be a list of headrace.Step, with at least one"),
+    "no steps": ([], "steps: must be a list of headrace.Step, with at least one"),
+    "no step": (["x"], "steps: must be a list of headrace.Step, with at least one"),
     "two of a name": (
         [Step("a", "{id}"), Step("a", "{id}")],
-        "steps=: two steps have the name 'a'; rename one",
+        "steps: two steps have the name 'a'; rename one",
     ),
     "two of an output": (
         [Step("a", "{id}"), Step("b", "{id}", output="a")],
-        "steps=: two steps have the output 'a'; rename one",
+        "steps: two steps have the output 'a'; rename one",
     ),
     "a column": (
         [Step("name", "{id}")],
@@ -79,7 +79,7 @@ async def test_other_arguments_of_requests_belong_to_the_steps(shop: PromptEndpo
     with pytest.raises(InputError) as error:
         await perform(shop, prompt="{id}", choices=["a"], tags={"team": "shop"})
     assert str(error.value) == (
-        "steps=: each step has its own requests; leave out prompt=, choices=, or give them to a step"
+        "steps: each step has its own requests; leave out prompt=, choices=, or give them to a step"
     )
 
 

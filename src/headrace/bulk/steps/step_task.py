@@ -66,7 +66,7 @@ class StepTask:
     def __attrs_post_init__(self) -> None:
         given = list(self._given)
         if not given or not all(isinstance(step, Step) for step in given):
-            raise InputError("steps=: must be a list of headrace.Step, with at least one")
+            raise InputError("steps: must be a list of headrace.Step, with at least one")
         if self.source.kind == "batch":
             raise InputError(
                 f"{self.source.name}: this is OpenAI's batch format, whose lines are whole requests; "
@@ -88,7 +88,7 @@ class StepTask:
         ):
             for name in names:
                 if names.count(name) > 1:
-                    raise InputError(f"steps=: two steps have the {what} {quoted(name)}; rename one")
+                    raise InputError(f"steps: two steps have the {what} {quoted(name)}; rename one")
         taken = getattr(self.source, "columns", ())
         for step in steps:
             if step.column in taken:
