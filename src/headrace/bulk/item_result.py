@@ -51,6 +51,7 @@ class ItemResult(msgspec.Struct, array_like=True, gc=False):
         number: The number of the call, see `SharedErrorDetector.begin`.
         possible_cost: Maximum cost in USD of attempts whose cost is unknown.
         finish_reason: Why the answer ended, by one name for all vendors; None if unknown.
+        further_reasons: Those of the further answers of a call that brought several.
     """
 
     index: int
@@ -69,6 +70,7 @@ class ItemResult(msgspec.Struct, array_like=True, gc=False):
     number: int = 0
     possible_cost: Decimal | None = None
     finish_reason: str | None = None
+    further_reasons: list[str] = []
 
     @property
     def may_pause_drawing(self) -> bool:
@@ -115,11 +117,12 @@ def item_result(
     try:
         return _result(index, id, outcome, choices, fail_on, digest)
     except Exception as problem:
-        failed = msgspec.structs.replace(outcome, reply=None, error=_unwritable(problem))
+        failed = msgspec.structs.replace(outcome, reply=None, error=unwritable(problem))
         return _result(index, id, failed, (), fail_on, digest)
 
 
-def _unwritable(problem: Exception) -> InvalidReply:
+def unwritable(problem: Exception) -> InvalidReply:
+    """The error of an answer that JSON cannot represent."""
     return InvalidReply(f"the answer cannot be written: {type(problem).__name__}: {problem}")
 
 
@@ -148,7 +151,7 @@ def _result(
     except Exception as problem:
         if answer is None:
             raise
-        error = _unwritable(problem)  # keep the reply without its answer
+        error = unwritable(problem)  # keep the reply without its answer
         line = encode_line(index, id, outcome, None, error, time.time(), digest)
     result = ItemResult(index, line, outcome.attempts, outcome.elapsed)
     result.cost, result.possible_cost = cost_of(outcome)
