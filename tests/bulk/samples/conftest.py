@@ -59,7 +59,7 @@ class SampleEndpoint(FakeEndpoint):
         if self.ability != "all":
             number = min(number, self.ability if isinstance(self.ability, int) else 1)
         prompt = body["messages"][-1]["content"]
-        found = []
+        found: list[Any] = []
         for _ in range(number):
             answer = self.answers[self.given[prompt] % len(self.answers)]
             if isinstance(answer, int) and found:

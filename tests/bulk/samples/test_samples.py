@@ -79,7 +79,7 @@ async def test_a_row_gets_all_its_answers_whatever_the_endpoint_makes_of_n(
 async def test_a_run_learns_once_what_the_endpoint_makes_of_n() -> None:
     rows = [{"id": f"P{number}"} for number in range(60)]
     for ability in ("one", "rejects"):
-        endpoint = SampleEndpoint(VOTES, ability)  # type: ignore[arg-type]
+        endpoint = SampleEndpoint(VOTES, ability)
         result = await perform(endpoint, rows=rows, samples=5, max_in_flight=1)
         assert endpoint.numbers.count(5) < 20, "only rows that were drawn before the first answer was read"
         assert [line.answers for line in result] == [VOTES] * 60
@@ -144,7 +144,7 @@ async def test_each_answer_is_read_by_itself(tmp_path: Path, read_lines: Lines) 
 @pytest.mark.anyio
 async def test_a_row_without_a_readable_answer_fails() -> None:
     for ability in ("all", "one"):
-        endpoint = SampleEndpoint(["what?", "eh"], ability)  # type: ignore[arg-type]
+        endpoint = SampleEndpoint(["what?", "eh"], ability)
         result = await perform(endpoint, samples=2, choices=CHOICES)
         assert (result.succeeded, dict(result.failures)) == (0, {"answer_error": 3})
         assert {line.error and line.error.message for line in result} == {
@@ -202,7 +202,7 @@ async def test_of_equal_votes_the_earliest_given_wins(answers: list[str]) -> Non
 @pytest.mark.anyio
 async def test_further_calls_get_another_answer_than_the_cache_has(tmp_path: Path) -> None:
     endpoint = SampleEndpoint(VOTES, "one")
-    cache = Cache(path=tmp_path / "cache.db")
+    cache = Cache(path=str(tmp_path / "cache.db"))
     result = await perform(endpoint, [cache], rows=ROWS[:1], samples=5, parameters={"seed": 7})
     assert [line.answers for line in result] == [VOTES]
     assert [(attempt.body or {})["seed"] for attempt in endpoint.attempts] == [7, 8, 9, 10, 11]
