@@ -112,6 +112,14 @@ async def test_no_rejection_of_n_ends_the_run(name: str, status: int) -> None:
 
 
 @pytest.mark.anyio
+async def test_one_of_several_endpoints_may_reject_n() -> None:
+    endpoint = FakeEndpoint(reply_with("ab"), 400, "a", "b")
+    result = await perform(endpoint, rows=ROWS[:2], samples=2, max_in_flight=1)
+    assert (result.succeeded, len(endpoint.attempts)) == (2, 4)
+    assert [line.answers for line in result] == [["a", "b"]] * 2
+
+
+@pytest.mark.anyio
 async def test_a_request_that_is_wrong_for_another_reason_fails_as_ever() -> None:
     endpoint = SampleEndpoint([400])
     result = await perform(endpoint, rows=ROWS[:1], samples=3)

@@ -34,7 +34,7 @@ class SampleCalls:
     to such a request, the following calls ask it for one.
 
     A rejection need not name ``n``, and may have another reason. So a row that was rejected is sent once more
-    without it, unless the model has given several answers before.
+    without it.
 
     Args:
         task: Makes the requests, for all answers at once.
@@ -84,7 +84,7 @@ class SampleCalls:
         """See `RowCalls.note_rejections`."""
         for result in results:
             row = self._rows[result.index]
-            if row.asked > 1 and result.status in _MAY_REJECT and row.model not in self._with_several:
+            if row.asked > 1 and result.status in _MAY_REJECT:
                 row.was_rejected, result.shared = True, None
 
     def handle(self, results: list[ItemResult]) -> Handled:
