@@ -106,8 +106,8 @@ def test_help_without_an_engine_loads_no_plugins() -> None:
         (["--prompt", "x"], "in/*.parquet: No such file"),
         (["--engine", "farm", "--table", "t.csv"], "--engine: leave out --dry-run"),
         *(
-            (["--engine", "farm", option, "9"], "--fresh, --image, --file, --audio and --max-pixels")
-            for option in ("--image", "--file", "--audio", "--max-pixels")
+            (["--engine", "farm", option, "9"], "--vote, --image, --file, --audio and --max-pixels")
+            for option in ("--image", "--file", "--audio", "--max-pixels", "--samples")
         ),
         (
             ["--engine", "farm", "--only", "ids:f"],

@@ -46,6 +46,21 @@ def invoke(*arguments: str) -> tuple[int, str]:
 
 
 REFUSALS = [
+    ([*ASK, "--samples", "129"], "--samples 129: must be a number of answers from 1 to 128"),
+    ([*ASK, "--vote"], "--vote: needs --samples, the number of answers for each row"),
+    ([*ASK, "--samples", "3", "--vote"], "--vote: needs --choices, because it counts equal answers"),
+    (
+        [*ASK, "--samples", "3", "--param", "n=2"],
+        "--samples: sets the parameter n; leave n out of --param",
+    ),
+    (
+        [*ASK, "--samples", "3", "--extra-body", "n=2"],
+        "--samples: sets the parameter n; leave n out of --extra-body",
+    ),
+    (
+        [*ASK, "--samples", "3", "--dry-run", "--sample", "1"],
+        "--sample: leave out --samples; an endpoint may need several requests for a row",
+    ),
     (
         ["--prompt", "@ask.txt", *MODEL],
         "--prompt '@ask.txt' is text, not the name of a file; to read the file, use --prompt-file",
@@ -179,6 +194,7 @@ def test_an_unknown_parameter_names_extra_body() -> None:
             ["--prompt", "{name}", "--param", "temperature=@temp", "--param", 'user="@@me"'],
             ['({"model":"m","user":"@me","temperature":0.3})'],
         ),
+        (["--prompt", "{name}", "--samples", "3"], ['({"model":"m","n":3})']),
         (["--prompt", "{name}", "--model-column", "tenant"], ['({"model":"acme"})']),
         (
             ["--prompt", "{name}", "--extra-body", "a.b.c=false", "--extra-body", 'a.d="x"'],

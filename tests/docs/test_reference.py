@@ -225,10 +225,10 @@ def test_every_member_of_an_output_line_is_documented() -> None:
     assert {row[0].strip("`") for row in rows(section(page("output-format.md"), "## A line"))} == expected
 
 
-def test_every_member_of_a_line_with_steps_is_documented() -> None:
+def test_every_member_of_a_line_with_steps_or_samples_is_documented() -> None:
     documented = {
         row[0].strip("`").removeprefix("headrace.")
-        for heading in ("## A line", "## A line of a job with steps")
+        for heading in ("## A line", "## A line of a job with steps", "## A line of a run with samples")
         for row in rows(section(page("output-format.md"), heading))
         if row[0].startswith("`headrace.")
     }

@@ -28,6 +28,7 @@ async def prompts(client: Client) -> None:
     await run(client, source, out="o.jsonl", prompt="?", image="a", file=["b", "c"], max_pixels=9)
     steps = [Step("a", "{name}", choices=["x", "y"]), Step("b", text_of, when="a == 'x'", answer=int)]
     assert_type((await run(client, source, out="out.jsonl", steps=steps)).steps["a"].skipped, int)
+    await run(client, source, out="out.jsonl", prompt="{name}", choices=["x", "y"], samples=5, vote=True)
     await run(client, source, out="out.jsonl", prompt="{name}", only="filter:price > 10")
     Task(Source(source), "?", "m", image=("a", "b"), audio="c")
     Task(Source(source), text_of, "m", model_column="model", extra_body={"top_k": 5})

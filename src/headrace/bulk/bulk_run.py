@@ -214,6 +214,7 @@ class BulkRun:
         """Send the items that are not done, until the end of the input or until drawing stops early."""
 
         def handle(results: list[ItemResult]) -> None:
+            self._calls.note_rejections(results)
             self._store(self._pending.add(results))
             self._feed.take_back(len(results))
             self._count()

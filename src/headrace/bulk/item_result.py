@@ -52,6 +52,7 @@ class ItemResult(msgspec.Struct, array_like=True, gc=False):
         possible_cost: Maximum cost in USD of attempts whose cost is unknown.
         finish_reason: Why the answer ended, by one name for all vendors; None if unknown.
         step: The place of the step in a job with steps, from 0.
+        further_reasons: Those of the further answers of a call that brought several.
     """
 
     index: int
@@ -71,6 +72,7 @@ class ItemResult(msgspec.Struct, array_like=True, gc=False):
     possible_cost: Decimal | None = None
     finish_reason: str | None = None
     step: int = 0
+    further_reasons: list[str] = []
 
     @property
     def may_pause_drawing(self) -> bool:
@@ -117,11 +119,12 @@ def item_result(
     try:
         return _result(index, id, outcome, choices, fail_on, digest)
     except Exception as problem:
-        failed = msgspec.structs.replace(outcome, reply=None, error=_unwritable(problem))
+        failed = msgspec.structs.replace(outcome, reply=None, error=unwritable(problem))
         return _result(index, id, failed, (), fail_on, digest)
 
 
-def _unwritable(problem: Exception) -> InvalidReply:
+def unwritable(problem: Exception) -> InvalidReply:
+    """The error of an answer that JSON cannot represent."""
     return InvalidReply(f"the answer cannot be written: {type(problem).__name__}: {problem}")
 
 
@@ -150,7 +153,7 @@ def _result(
     except Exception as problem:
         if answer is None:
             raise
-        error = _unwritable(problem)  # keep the reply without its answer
+        error = unwritable(problem)  # keep the reply without its answer
         line = encode_line(index, id, outcome, None, error, time.time(), digest)
     result = ItemResult(index, line, outcome.attempts, outcome.elapsed)
     result.cost, result.possible_cost = cost_of(outcome)

@@ -52,6 +52,9 @@ class LineNotes(msgspec.Struct, gc=False, omit_defaults=True):
     A line of a job with steps has ``steps``, the answers by their columns. Its times, costs and tokens are
     the sums of all steps; ``cost_in_steps`` is the part that lines of the steps journal hold. Such a line has
     ``step``, the name of its step, and ``request``, a digest of the request.
+
+    A line of a run with samples has ``answers``, all its answers, null for one that could not be read, and
+    with a vote ``votes``, their number by choice. Its sums are those of all its calls.
     """
 
     attempts: Annotated[int, msgspec.Meta(ge=0)]
@@ -68,6 +71,8 @@ class LineNotes(msgspec.Struct, gc=False, omit_defaults=True):
     cost_in_steps: Decimal | None = None
     step: str | None = None
     request: str | None = None
+    answers: list[Any] | None = None
+    votes: dict[str, int] | None = None
 
 
 class OutputLine(msgspec.Struct, gc=False):
@@ -99,7 +104,14 @@ class OutputLine(msgspec.Struct, gc=False):
         """The parsed answer (a choice, an object), else the text of the reply; None without one."""
         if self.error is not None or self.response is None:
             return None
+        if self.headrace.answer is None and self.headrace.answers is not None:
+            return next((answer for answer in self.headrace.answers if answer is not None), None)
         return self.text if self.headrace.answer is None else self.headrace.answer
+
+    @property
+    def answers(self) -> list[Any] | None:
+        """The answers of a run with samples, null for one that could not be read; None without samples."""
+        return self.headrace.answers
 
     @property
     def steps(self) -> dict[str, Any] | None:
@@ -220,6 +232,11 @@ def decode_line(raw: bytes | str) -> OutputLine:
 def _plain(answer: Any) -> Any:
     """A pydantic model as plain values; msgspec cannot write it."""
     return answer.model_dump(mode="json")
+
+
+def plain_answer(answer: Any) -> Any:
+    """A typed answer as the values that a line has for it."""
+    return msgspec.json.decode(_encode(answer))
 
 
 _encode = msgspec.json.Encoder(enc_hook=_plain).encode

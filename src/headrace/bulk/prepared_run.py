@@ -25,6 +25,7 @@ from headrace.bulk.result import Result
 from headrace.bulk.run_lock import set_aside
 from headrace.bulk.run_output import STDOUT, lines_path, table_of
 from headrace.bulk.run_task import CallTask, RunTask
+from headrace.bulk.samples import SampleCalls
 from headrace.bulk.sources import IdFunction, RowsLike, RowSource, Source, as_input
 from headrace.bulk.stdout_lines import StdoutLines
 from headrace.bulk.steps import Step, StepCalls, StepsJournal, StepTask
@@ -106,7 +107,7 @@ class PreparedRun:
                 changed = {item.id for item in items if self.check.has_changed(item, journal)}
                 journal.remove(changed.__contains__)
             self.check.compare(journal)
-            if not isinstance(self.task, StepTask):
+            if not isinstance(self.task, StepTask) and self._samples is None:
                 yield journal
                 return
             with StepsJournal(self.out, journal.sidecar) as steps:
@@ -114,11 +115,22 @@ class PreparedRun:
                 journal.spent += steps.spent
                 yield journal
 
+    @property
+    def _samples(self) -> int | None:
+        """The number of answers for each row; None for one answer, or several of a job with steps."""
+        return self.task.samples if isinstance(self.task, Task) else None
+
     def begin(self, journal: Journal | MemoryJournal | StdoutLines, **options: Any) -> BulkRun:
         """A session over the checked input; ``options`` are those of `BulkRun`."""
+        steps = journal.steps if isinstance(journal, Journal) else None
+        if isinstance(self.task, Task) and self.task.samples is not None:
+            samples = SampleCalls(self.task, self.task.samples, journal, steps)
+            bulk = BulkRun(self.task, journal, self.check, calls=samples, **options)
+            bulk.summary.samples = samples.counts
+            return bulk
         if not isinstance(self.task, StepTask):
             return BulkRun(self.task, journal, self.check, **options)
-        calls = StepCalls(self.task, journal, journal.steps if isinstance(journal, Journal) else None)
+        calls = StepCalls(self.task, journal, steps)
         bulk = BulkRun(self.task, journal, self.check, calls=calls, **options)
         bulk.summary.steps = calls.counts
         return bulk
@@ -271,6 +283,8 @@ def begin_check(task: RunTask, out: Path | None) -> InputCheck:
 
 def _arguments_beside_steps(given: Mapping[str, Any], prompt: PromptLike | None) -> Mapping[str, Any]:
     """The arguments of a run with steps; raises `InputError` for one that only a step may have."""
+    if several := [f"{name}=" for name in ("samples", "vote") if given.get(name)]:
+        raise InputError(f"steps=: leave out {' and '.join(several)}; a step has one answer for each row")
     of_run = {name: value for name, value in given.items() if name in _BESIDE_STEPS}
     others = {"prompt": prompt, **given}
     of_step = [name for name, value in others.items() if name not in of_run and value not in _NOT_GIVEN]

@@ -42,7 +42,7 @@ class Result(Summary):
     A table has a row for each finished item: the id, the input's columns, and headrace's own columns
     (``answer``, the members of typed answers or ``embedding``, and ``error``, ``finish_reason``,
     ``attempts``, ``elapsed``, ``cost``); see the output format. The columns of rows that can be read only
-    once are not kept.
+    once are not kept. With steps or samples, there is a column for each answer in place of ``answer``.
 
     Example:
         ```python

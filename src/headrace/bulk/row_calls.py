@@ -42,6 +42,9 @@ class RowCalls(Protocol):
     def first(self, item: Item, /) -> WorkItem | ItemResult:
         """The first call of a row, or its result if it needs no call."""
 
+    def note_rejections(self, results: list[ItemResult], /) -> None:
+        """Take results as they come, before any is held; one that another call replaces is not shared."""
+
     def handle(self, results: list[ItemResult], /) -> Handled:
         """Take the final results of calls, in the order in which they came."""
 
@@ -73,6 +76,9 @@ class SingleCall:
             request = error
         index = item.index + self._journal.first_index
         return WorkItem(index, item.id, request, digest=self._task.digest(item), line=item.line)
+
+    def note_rejections(self, results: list[ItemResult]) -> None:
+        """Do nothing: no other call replaces one."""
 
     def handle(self, results: list[ItemResult]) -> Handled:
         """See `RowCalls.handle`."""

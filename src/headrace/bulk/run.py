@@ -66,6 +66,8 @@ def run(
     table: str | os.PathLike[str] | None = None,
     only: Only | None = None,
     steps: Sequence[Step] | None = None,
+    samples: int | None = None,
+    vote: bool = False,
     progress: Progress = None,
     task: Literal["chat", "embed"] = "chat",
     column: str | None = None,
@@ -157,6 +159,12 @@ def run(
         steps: The steps of a job, each a `Step` with its own prompt, in place of ``prompt`` and the other
             arguments that make a request. A row gets one line, with the answers of all its steps. Each answer
             is also kept in ``OUT.steps`` before the next step begins, so no step is paid twice.
+        samples: How many answers each row gets, at most 128; None for one. All are kept, as ``answers`` of an
+            outcome, and as columns ``answer_1``, ``answer_2``, … of a table. A request asks for all of them
+            with the parameter ``n``. If the endpoint gives fewer, further calls bring the rest. A row
+            succeeds if one of its answers can be read.
+        vote: Whether the answer of a row is the most frequent one of its samples, of equal ones the earliest
+            given. Needs ``choices``.
         task: "chat" sends a prompt for each row. "embed" embeds the texts of a column, many in one request;
             ``out`` and ``table`` may then end in ``.parquet`` or ``.npy``, and the arguments of prompts,
             answers, media and processes do not apply.
@@ -216,6 +224,8 @@ def run(
         "dimensions": dimensions,
         "batch_size": batch_size,
         "steps": steps,
+        "samples": samples,
+        "vote": vote,
     }
     journal_options: dict[str, Any] = {
         "retry_failed": retry_failed or (isinstance(only, str) and only == "failed"),

@@ -49,6 +49,8 @@ _DESCRIPTIONS = {
     "column": "the column of the texts",
     "dimensions": "the length of the vectors",
     "steps": "the steps",
+    "samples": "the number of samples",
+    "vote": "the vote",
     "when": "the condition",
     "output": "the output column",
 }

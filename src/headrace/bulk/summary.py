@@ -71,6 +71,21 @@ class StepCounts:
         )
 
 
+@attrs.define
+class SampleCounts:
+    """What became of the answers of a run with samples, in this session.
+
+    Attributes:
+        answers: Answers that came.
+        unread: How many of them could not be read.
+        reused: Answers that were there from an earlier session.
+    """
+
+    answers: int = 0
+    unread: int = 0
+    reused: int = 0
+
+
 @attrs.define(eq=False, repr=False)
 class Summary:
     """The totals of a run. All but the first four count this session only.
@@ -95,6 +110,7 @@ class Summary:
         waiting: Why nothing is sent now; empty while calls are sent.
         stopped_by: The error that ended the session early, or the word "interrupt"; None otherwise.
         steps: What became of each step of a job with steps, by its name; empty without steps.
+        samples: What became of the answers of a run with samples; None without samples.
     """
 
     total: int
@@ -115,6 +131,7 @@ class Summary:
     waiting: str = ""
     stopped_by: HeadraceError | str | None = None
     steps: Mapping[str, StepCounts] = attrs.field(factory=dict, kw_only=True)
+    samples: SampleCounts | None = attrs.field(default=None, kw_only=True)
     _groups: dict[tuple[str, int | None, str | None], FailureGroup] = attrs.field(factory=dict, init=False)
 
     def __repr__(self) -> str:
@@ -206,6 +223,8 @@ class Summary:
             self.unpriced += result.cost is None
         if result.finish_reason is not None:
             self._count_reason(result.finish_reason, 1)
+        for reason in result.further_reasons:
+            self._count_reason(reason, 1)
         self._spend(result.cost, result.possible_cost)
 
     def add_item(self, result: ItemResult) -> None:
@@ -239,6 +258,7 @@ class Summary:
             waiting=self.waiting,
             stopped_by=self.stopped_by,
             steps={name: attrs.evolve(counts) for name, counts in self.steps.items()},
+            samples=None if self.samples is None else attrs.evolve(self.samples),
         )
         copy.merge(self)
         return copy

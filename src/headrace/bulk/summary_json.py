@@ -51,6 +51,7 @@ def encode_summary(summary: Summary, out: str, table: str | None = None) -> str:
         "out": out,
         "table": table,
         "steps": {name: attrs.asdict(counts) for name, counts in summary.steps.items()} or None,
+        "samples": None if summary.samples is None else attrs.asdict(summary.samples),
     }
     if latencies.count:
         percentiles = {f"p{percent}": latencies.percentile(percent) for percent in (50, 95, 99)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headrace._support.text import shortened
 from headrace._support.units import format_count, format_duration, format_usd
-from headrace.bulk.summary import Summary
+from headrace.bulk.summary import SampleCounts, Summary
 
 _MOST_GROUPS = 5
 _USUAL_REASONS = frozenset({"stop", "tool_calls"})
@@ -27,6 +27,16 @@ def cut_off_text(summary: Summary) -> str:
     return f"{format_count(cut_off, 'answer')} {were} cut off at the output limit; raise max_tokens"
 
 
+def _samples_text(counts: SampleCounts) -> str:
+    """How many answers came, without what did not occur."""
+    parts = [format_count(counts.answers, "answer")]
+    if counts.unread:
+        parts.append(f"{counts.unread:,} of them could not be read")
+    if counts.reused:
+        parts.append(f"{counts.reused:,} more reused")
+    return ", ".join(parts)
+
+
 def describe(summary: Summary) -> str:
     """Totals, failures by kind with a first message, rate, latencies, tokens and cost, each on a line."""
     tried = summary.succeeded + summary.failed
@@ -40,6 +50,8 @@ def describe(summary: Summary) -> str:
         lines.append(f"  before     {summary.done_before:,} done, {summary.failed_before:,} of them failed")
     for place, (name, counts) in enumerate(summary.steps.items()):
         lines.append(f"  {'' if place else 'steps':8}   {name}: {counts}")
+    if summary.samples is not None:
+        lines.append(f"  samples    {_samples_text(summary.samples)}")
     groups = summary.failure_groups
     for place, group in enumerate(groups[:_MOST_GROUPS]):
         heading = "" if place else "failures"

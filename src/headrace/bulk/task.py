@@ -16,6 +16,7 @@ from headrace.bulk.prompts import Prompt, PromptLike, TemplateLanguage, make_pro
 from headrace.bulk.prompts.examples import Example, read_examples
 from headrace.bulk.prompts.media_columns import MediaColumns, as_names
 from headrace.bulk.request_template import RequestTemplate
+from headrace.bulk.sample_arguments import check_samples
 from headrace.bulk.sources import Item, TaskInput
 from headrace.calls import Request
 from headrace.errors import AnswerError, HeadraceError, InputError, InvalidReply, RequestError
@@ -102,6 +103,9 @@ class Task:
         on_missing: "refuse": a row that lacks a column is an error before anything is sent; "fail-row": the
             item of that row fails, and the others are sent.
         fail_on: The finish reasons that make an item fail; see `headrace.bulk.run`.
+        samples: The number of answers for each row; None for one that is not kept as a list. A request asks
+            for all of them, and `headrace.bulk.run` makes further calls for those that do not come.
+        vote: Whether the answer of a row is the most frequent one of its samples.
 
     Raises:
         InputError: The arguments do not fit together or are not valid.
@@ -127,6 +131,8 @@ class Task:
     max_pixels: int | None = attrs.field(default=None, kw_only=True)
     on_missing: OnMissing = attrs.field(default="refuse", kw_only=True)
     fail_on: Set[str] = attrs.field(default=DEFAULT_FAIL_ON, converter=parse_fail_on, kw_only=True)
+    samples: int | None = attrs.field(default=None, kw_only=True)
+    vote: bool = attrs.field(default=False, kw_only=True)
     _requests: RequestTemplate | None = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -148,7 +154,7 @@ class Task:
             raise InputError(f"on_missing={self.on_missing!r}: must be 'refuse' or 'fail-row'")
         requests = None
         if self.source.kind == "batch":
-            names = (*_OF_ROWS, *_OF_MEDIA)
+            names = (*_OF_ROWS, *_OF_MEDIA, "samples", "vote")
             unused = [f"{name}=" for name in names if getattr(self, name) not in (None, 0, (), {})]
             if unused:
                 raise InputError(
@@ -160,11 +166,15 @@ class Task:
         elif self.model is None and self.model_column is None:
             raise InputError("no model: set model=, or HEADRACE_MODEL")
         else:
-            requests = RequestTemplate(
-                model=self.model,
-                media=self._media_columns(),
-                **{name: getattr(self, name) for name in _OF_ROWS if name != "template"},
+            arguments = {name: getattr(self, name) for name in _OF_ROWS if name != "template"}
+            check_samples(
+                self.samples,
+                vote=self.vote,
+                **{name: arguments[name] for name in ("choices", "answer", "parameters", "extra_body")},
             )
+            if self.samples is not None and self.samples > 1:
+                arguments["parameters"] = {**self.parameters, "n": self.samples}
+            requests = RequestTemplate(model=self.model, media=self._media_columns(), **arguments)
         object.__setattr__(self, "_requests", requests)
 
     def _media_columns(self) -> MediaColumns:
@@ -244,6 +254,8 @@ class Task:
             "parameters": dict(self.parameters) or None,
             "answer": None if self.answer is None else dict(self.answer.schema),
             "id_column": self.source.id_column,
+            "samples": self.samples,
+            "vote": self.vote or None,
             **({} if requests is None else requests.fingerprint()),
         }
 

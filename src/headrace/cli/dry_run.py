@@ -80,6 +80,11 @@ def preview(client: Client, prepared: PreparedRun) -> str:
         if number < SHOWN:
             lines += [printable(line) for line in (f"--- {item.id}", *shown)]
     lines.append(f"{format_count(total, 'request')} would be sent to {addresses(client)}; nothing was.")
+    if task.samples is not None and task.samples > 1:
+        lines.append(
+            f"Each asks for {task.samples:,} answers. An endpoint that gives only one gets a request for "
+            "each of them."
+        )
     if first is not None:
         without = format_count(items - total, "item")
         lines.append(f"{without} would fail without a call; first: {first}")

@@ -34,6 +34,13 @@ def count(value: Any, folder: Path) -> int:
     return value
 
 
+def flag(value: Any, folder: Path) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
 def duration(value: Any, folder: Path) -> str:
     """A time with its unit."""
     if not isinstance(value, str):
@@ -132,6 +139,8 @@ JOB_KEYS: Mapping[str, Convert] = {
     "budget": amount,
     "deadline": duration,
     "wait_for_endpoint": duration,
+    "samples": count,
+    "vote": flag,
     **REQUEST_KEYS,
 }
 """The keys of a job."""

@@ -66,6 +66,12 @@ _OPTIONS = [
         help="Tag for accounting and logs, like team=shop or tenant=@tenant; may be given several times.",
     ),
     click.option(
+        "--samples", type=options.COUNT, metavar="N", help="Number of answers for each row; all are kept."
+    ),
+    click.option(
+        "--vote", is_flag=True, help="With --samples: the row's answer is its most frequent choice."
+    ),
+    click.option(
         "--priority",
         default="0",
         metavar="N",
@@ -97,6 +103,11 @@ def prompt_arguments(values: dict[str, Any]) -> dict[str, Any]:
     arguments["tags"] = _tags(values.pop("tags"))
     arguments["priority"] = _priority(values.pop("priority"))
     return arguments
+
+
+def sample_arguments(values: dict[str, Any]) -> dict[str, Any]:
+    """As `prompt_arguments`, for the number of answers."""
+    return {name: values.pop(name) for name in ("samples", "vote")}
 
 
 def _text_or_file(part: str, text: str | None, file: str | None) -> str | Path | None:

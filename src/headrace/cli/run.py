@@ -12,7 +12,7 @@ from headrace.cli import options
 from headrace.cli.job_command import CommandWithJobs, job_of
 from headrace.cli.media_options import media_arguments, media_options
 from headrace.cli.output_options import OutputArguments, output_options
-from headrace.cli.prompt_options import prompt_arguments, prompt_options
+from headrace.cli.prompt_options import prompt_arguments, prompt_options, sample_arguments
 
 if TYPE_CHECKING:
     from headrace.bulk import Summary
@@ -30,7 +30,7 @@ _SECTIONS = {
         *("prompt", "prompt_file", "system", "system_file", "template", "messages", "examples"),
         *("image", "file", "audio", "max_pixels", "on_missing"),
     ),
-    "Answer": ("choices", "schema", "fail_on"),
+    "Answer": ("choices", "schema", "fail_on", "samples", "vote"),
     "Model and parameters": ("model", "model_column", "parameters", "extra_body", "tags", "priority"),
     "Endpoint and limits": ("base_url", "max_in_flight", "budget", "deadline", "wait_for_endpoint"),
     "How it runs": ("dry_run", "sample", "processes", "engine", "as_json", "quiet", "verbose"),
@@ -162,7 +162,7 @@ def run(
         raise SettingsError("--out -: leave out --json; stdout has only the lines")
     output = SummaryOutput(as_json, quiet, to_stderr=target.to_stdout)
     cost = {} if budget is None else {"cost": {"budget": budget}}
-    request, media = prompt_arguments(others), media_arguments(others)
+    request, here = prompt_arguments(others), media_arguments(others) | sample_arguments(others)
     make_client = functools.partial(
         client_for, verbose, quiet, base_url=base_url, model=model, max_in_flight=max_in_flight, **cost
     )
@@ -180,6 +180,8 @@ def run(
     if steps is not None and (sample is not None or chosen is not None):
         option = "--engine" if chosen is not None else "--sample"
         raise SettingsError(f"{option}: not for a job with steps; leave it out")
+    if sample is not None and here["samples"] is not None:
+        raise SettingsError("--sample: leave out --samples; an endpoint may need several requests for a row")
     if chosen is not None:
         single = (
             dry_run,
@@ -191,11 +193,11 @@ def run(
             encoding is not None,
             fail_on is not None,
         )
-        if any((*single, *media.values(), target.resend_changed, target.keep_done, target.fresh)):
+        if any((*single, *here.values(), target.resend_changed, target.keep_done, target.fresh)):
             raise SettingsError(
                 "--engine: leave out --dry-run, --out -, --table, --only ids and filter, --processes, "
-                "--verbose, --encoding, --fail-on, --changed, --keep-done, --fresh, --image, --file, "
-                "--audio and --max-pixels"
+                "--verbose, --encoding, --fail-on, --changed, --keep-done, --fresh, --samples, --vote, "
+                "--image, --file, --audio and --max-pixels"
             )
         job = Job(
             input=input,
@@ -225,7 +227,7 @@ def run(
             encoding=encoding,
             steps=steps,
             **arguments,
-            **media,
+            **here,
         )
     except InputError as error:
         if job_file is None or not str(error).startswith("step"):

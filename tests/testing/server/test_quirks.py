@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from headrace import CallError, Client, InvalidReply, Reply, StatusError, Tools
 from headrace.testing import FakeEndpoint
 from headrace.testing.server import Behaviour, endpoint_process
-from headrace.testing.server.quirks import READABLE, UNREADABLE
+from headrace.testing.server.chat import ChatRequest, create_completion
+from headrace.testing.server.quirks import READABLE, UNREADABLE, ResponseDraft
 
 PROMPT = "Which one of: red | blue"
 Ask = Callable[[Client], Awaitable[tuple[str, Reply]]]
@@ -107,6 +109,19 @@ async def test_embedded_endpoint_has_the_quirks() -> None:
     async with of_embedded(["payment-required"]) as client:
         with pytest.raises(StatusError, match="Insufficient Balance"):
             await whole(client)
+
+
+def test_a_single_choice_is_the_first_one_whole_and_streamed() -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": PROMPT}], "n": 3}
+    completion = create_completion(msgspec.convert(body, ChatRequest), id="c", seed=1)
+    whole_draft = ResponseDraft({}, body=msgspec.json.decode(completion.body()))
+    READABLE["single-choice"](whole_draft)
+    (choice,) = whole_draft.body["choices"]
+    events = completion.events(include_usage=True)[:-1]
+    streamed_draft = ResponseDraft({}, chunks=[msgspec.json.decode(event[6:]) for event in events])
+    READABLE["single-choice"](streamed_draft)
+    deltas = [chunk["choices"][0]["delta"] for chunk in streamed_draft.chunks if chunk["choices"]]
+    assert "".join(delta.get("content", "") for delta in deltas) == choice["message"]["content"]
 
 
 def test_several_quirks_can_be_combined() -> None:

@@ -19,6 +19,7 @@ _NAMES = {
     "choices": "Choices",
     "parameters": "Parameters",
     "answer": "Type of the answers",
+    "samples": "Samples",
     "command": "Command",
 }
 _OF_STEPS = {"when": "Condition", **{key: name for key, name in _NAMES.items() if key != "command"}}

@@ -84,11 +84,13 @@ class Statistics:
         """Add a line."""
         notes, error = line.headrace, line.error
         usage, answered = Usage(), line.answered
-        if line.steps is not None:  # also of a failed item, whose earlier steps were answered
+        has_sums = line.steps is not None or line.answers is not None
+        if has_sums:  # also of a failed item, whose earlier calls were answered
             usage = Usage(notes.prompt_tokens, notes.completion_tokens)
             answered = answered or bool(usage.prompt_tokens)
         if answered:
             model, used = (_OF_STEPS, usage) if line.steps is not None else _model_and_usage(line)
+            used = usage if has_sums else used
             usage = used if notes.attempts else Usage()  # an answer from a cache takes no tokens
             if model not in self.models and len(self.models) >= _MOST_MODELS:
                 model = _OTHERS
@@ -127,7 +129,8 @@ def _cut(message: str) -> str:
 
 def _model_and_usage(line: OutputLine) -> tuple[str, Usage]:
     """The model and usage of a body, found as in any reply; empty if it has none."""
-    assert line.response is not None
+    if line.response is None:  # an earlier call of the item was answered
+        return _UNNAMED, Usage()
     reply = Reply(200, Headers([]), bytes(line.response.body))
     with suppress(InvalidReply):
         read_reply_body(reply)

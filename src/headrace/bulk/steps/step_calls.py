@@ -48,6 +48,9 @@ class StepCalls:
         index, fresh = item.index + self._store.first_index, self._store.was_removed(item)
         return self._advance(StepRow(item, index, self._task.digest(item), fresh))
 
+    def note_rejections(self, results: list[ItemResult]) -> None:
+        """Do nothing: no other call can replace one of a step."""
+
     def handle(self, results: list[ItemResult]) -> Handled:
         """Write the answers to the steps journal; then return the next calls and the finished rows."""
         lines, answered = list[bytes](), list[StepRow]()

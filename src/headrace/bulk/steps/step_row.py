@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from decimal import Decimal
 from typing import Any
 
 import attrs
 
 from headrace.bulk.item_result import ItemResult
+from headrace.bulk.line_sums import add_notes, spent_in
 from headrace.bulk.output_line import (
     LineError,
     LineNotes,
     LineResponse,
     OutputLine,
     encode_output_line,
-    finite_sum,
 )
 from headrace.bulk.sources import Item
 
@@ -47,18 +46,9 @@ class StepRow:
 
     def take(self, column: str, line: OutputLine) -> None:
         """Add the answer of a step, from its line in the steps journal."""
-        self._add(line.headrace)
+        add_notes(self._notes, line.headrace)
         self.answers[column] = line.answer
         self._response, self._answer = line.response, line.headrace.answer
-
-    def _add(self, notes: LineNotes) -> None:
-        total = self._notes
-        total.attempts += notes.attempts
-        total.elapsed = round(total.elapsed + notes.elapsed, 6)
-        total.prompt_tokens += notes.prompt_tokens
-        total.completion_tokens += notes.completion_tokens
-        total.cost = _sum(total.cost, notes.cost)
-        total.possible_cost = _sum(total.possible_cost, notes.possible_cost)
 
     def succeed(self, *, journalled: bool) -> ItemResult:
         """The row's result after its last step.
@@ -77,8 +67,8 @@ class StepRow:
             line: The line of that result, with its tokens.
             journalled: See `succeed`.
         """
-        spent = self._spent()
-        self._add(line.headrace)
+        spent = spent_in(self._notes)
+        add_notes(self._notes, line.headrace)
         assert line.error is not None
         message = f"step {step}: {line.error.message}"
         failed = self._line(line.response, LineError(line.error.code, message), False)
@@ -92,16 +82,9 @@ class StepRow:
         notes = self._notes
         notes.completed_at = round(time.time(), 3)
         notes.answer, notes.digest, notes.steps = self._answer, self.digest, self.answers
-        notes.cost_in_steps = (self._spent() or None) if journalled else None
+        notes.cost_in_steps = (spent_in(self._notes) or None) if journalled else None
         return OutputLine(f"headrace-{self.index}", self.item.id, response, error, notes)
-
-    def _spent(self) -> Decimal:
-        return finite_sum(self._notes.cost, self._notes.possible_cost)
 
     def _result(self, result: ItemResult, line: OutputLine) -> ItemResult:
         result.line = encode_output_line(line)
         return result
-
-
-def _sum(first: Decimal | None, second: Decimal | None) -> Decimal | None:
-    return second if first is None else first if second is None else first + second

@@ -93,6 +93,8 @@ class StepsJournal:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._opened.close()
+        if not self._lines and self._real.exists() and not self._real.stat().st_size:
+            self._real.unlink()  # no row had a second call
 
     def _read(self) -> Decimal:
         """Note the lines, and remove a torn one at the end; returns the cost of all."""

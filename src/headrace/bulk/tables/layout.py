@@ -39,7 +39,7 @@ class TableLayout:
         self._with_fingerprints = output.fingerprints.are_several
         if self._with_fingerprints:
             rest["fingerprint"] = "int"
-        keys = output.keys.types_of_members() if output.has_steps else output.keys.types()
+        keys = output.keys.types_of_members() if output.has_several else output.keys.types()
         lengths = output.vector_lengths
         self.vector_length: int | None = next(iter(lengths)) if len(lengths) == 1 else None
         self._with_vector = bool(lengths)

@@ -28,9 +28,10 @@ class OutputIndex:
         out: The output file, or its content.
 
     Attributes:
-        keys: The members of the answers that are objects, with their types; or the answers of steps.
+        keys: The members of the answers that are objects, with their types; or the answers of steps, or
+            samples.
         has_texts: Whether some answers are neither objects nor vectors.
-        has_steps: Whether the run had steps.
+        has_several: Whether the run had steps or samples.
         vector_lengths: The lengths of the answers that are vectors.
         fingerprints: What the lines were made with.
         found: How many lines `line_of` has returned.
@@ -44,7 +45,7 @@ class OutputIndex:
         self._offsets = IdTable(_OFFSET_SIZE)
         self.keys: ColumnTypes = ColumnTypes()
         self.has_texts: bool = False
-        self.has_steps: bool = False
+        self.has_several: bool = False
         self.vector_lengths: set[int] = set()
         self.fingerprints: Fingerprints = read_fingerprints(out) if isinstance(out, Path) else Fingerprints()
         self.found: int = 0
@@ -78,8 +79,8 @@ class OutputIndex:
                 return  # a crash cut this line off, so its item is not done
             line = read_output_line(raw, str(self._out), number)
             self._offsets.set(line.custom_id, offset.to_bytes(_OFFSET_SIZE))
-            if line.steps is not None:
-                self.has_steps = True
+            if line.steps is not None or line.answers is not None:
+                self.has_several = True
                 self.keys.note(answer_columns(line) or {})
             elif line.error is None:
                 answer = line.headrace.answer

@@ -177,6 +177,17 @@ def byte_order_mark(draft: ResponseDraft) -> None:
     draft.raw = b"\xef\xbb\xbf" + (b"".join(draft.events()) if draft.streamed else draft.content())
 
 
+def single_choice(draft: ResponseDraft) -> None:
+    """One choice, whatever ``n`` is; the usage still counts all."""
+    if isinstance(draft.body, dict) and draft.body.get("choices"):
+        draft.body["choices"] = draft.body["choices"][:1]
+    draft.chunks = [
+        chunk
+        for chunk in draft.chunks
+        if not (isinstance(chunk, dict) and any(choice["index"] for choice in chunk.get("choices") or ()))
+    ]
+
+
 def duplicate_tool_index(draft: ResponseDraft) -> None:
     """Two tool calls with the same index 0, arguments as objects, and no content."""
     names = (draft.tools * 2)[:2]
@@ -249,6 +260,7 @@ def payment_required(draft: ResponseDraft) -> None:
 
 _READABLE: tuple[Quirk, ...] = (
     null_chunks,
+    single_choice,
     content_parts,
     thinking_parts,
     think_block,
