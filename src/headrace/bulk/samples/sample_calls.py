@@ -31,7 +31,7 @@ class SampleCalls:
 
     A row asks for all its answers at once, with the parameter ``n``. Some endpoints ignore it, allow less, or
     reject it; then further calls bring the rest, one after another. Once a model has given a single answer
-    to such a request, the following calls ask it for one.
+    to such a request, the following calls ask it for one, unless it has given several to another.
 
     A rejection need not name ``n``, and may have another reason. So a row that was rejected is sent once more
     without it.
