@@ -237,7 +237,7 @@ async def test_items_that_failed_just_before_the_circuit_opened_are_sent_again(
     products: Path, read_lines: Lines, autojump_clock: trio.testing.MockClock
 ) -> None:
     gone, out = ConnectError("no connection"), products.with_name("out.jsonl")
-    endpoint = FakeEndpoint("a", gone, "a", "a", gone, ServerError("500", 500), CircuitOpen("open", 60.0))
+    endpoint = FakeEndpoint("a", gone, *["a"] * 4, gone, ServerError("500", 500), CircuitOpen("open", 60.0))
     async with endpoint.client(max_in_flight=1) as client:
         summary = await run(client, products, prompt="{name}", out=out)
     # The second item failed for its own reason: the endpoint answered an item that was drawn afterwards.
