@@ -30,16 +30,27 @@ class WorkItem:
 
     index: int
     id: str
-    _request: Request | InputError
+    _request: Request | InputError | Callable[[str], Request]
     number: int = 0
     digest: int = 0
 
     @property
     def request(self) -> Request:
         """The request; raises `InputError` if there is none."""
-        if isinstance(self._request, InputError):
-            raise self._request
-        return self._request
+        request = self._request
+        if isinstance(request, Request):
+            return request
+        if isinstance(request, InputError):
+            raise request
+        return request(self.id)
+
+    def store_request(self, load: Callable[[str], Request]) -> None:
+        """Keep the request elsewhere, because items that wait for hours should take little memory.
+
+        Args:
+            load: Returns the request for the id of an item; shared by many items.
+        """
+        self._request = load
 
 
 ResultHandler: TypeAlias = Callable[[list[ItemResult]], None]
@@ -53,7 +64,9 @@ class Executor(Protocol):
     """Makes the calls of items.
 
     An executor may also have ``async unfinished() -> UnfinishedCalls``, by which a stopping run reports what
-    its calls in flight wait for.
+    its calls in flight wait for. One whose calls go on without this process has ``stop()``: it is called when
+    the run must stop, and ``work`` then soon raises `RunDetached`. ``status``, a text, is shown with the
+    progress of the run.
     """
 
     @property

@@ -22,7 +22,7 @@ from headrace.bulk.id_table import IdTable
 from headrace.bulk.line_file import LineFile
 from headrace.bulk.output_line import decode_entry
 from headrace.bulk.output_path import cannot_be_written, check_output, real_path, sidecar_of
-from headrace.bulk.run_lock import lock_file, lock_run
+from headrace.bulk.run_lock import lock_file, lock_run, run_id
 from headrace.bulk.sources import Item
 from headrace.errors import JournalError
 
@@ -51,6 +51,7 @@ class Journal:
         failed: The number of items whose line held an error when the journal was entered.
         first_index: The lowest index that no line has.
         spent: Cost in USD of the earlier sessions, including removed lines.
+        run_id: The id of the run, the same in all sessions; empty before the journal is entered.
 
     Raises:
         JournalError: On entering: the output is not a regular file, another process works on the run, the
@@ -78,6 +79,7 @@ class Journal:
         self.failed: int = 0
         self.first_index: int = 0
         self.spent: Decimal = Decimal(0)
+        self.run_id: str = ""
 
     def __enter__(self) -> Self:
         check_output(self.path)
@@ -88,6 +90,7 @@ class Journal:
             opened.callback(os.close, self._lock)
             self._file = held or self._open_output(opened)
             try:
+                self.run_id = run_id(self._lock)
                 self.spent = dropped_cost(self._lock)
                 self._read()
             except OSError as error:

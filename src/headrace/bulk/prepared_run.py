@@ -15,6 +15,7 @@ import attrs
 
 from headrace.bulk.bulk_run import BulkRun
 from headrace.bulk.chosen_items import ChosenIds, ChosenItems, Only
+from headrace.bulk.engine_setup import EngineSetup
 from headrace.bulk.executor import LocalExecutor, carry_over
 from headrace.bulk.input_check import FIRST_PART, InputCheck
 from headrace.bulk.journal import Journal
@@ -29,7 +30,7 @@ from headrace.bulk.stdout_lines import StdoutLines
 from headrace.bulk.tables import Table, is_table
 from headrace.bulk.task import Task
 from headrace.client import Client
-from headrace.errors import InputError
+from headrace.errors import InputError, SettingsError
 
 
 @attrs.frozen(kw_only=True)
@@ -118,6 +119,31 @@ class PreparedRun:
         """An executor over one client, which must be open when the run is performed."""
         carry_over(client, journal.spent)
         return LocalExecutor(client, self.task.choices, max_in_flight, self.task.fail_on)
+
+    def engine_setup(
+        self,
+        client: Client,
+        journal: Journal | MemoryJournal | StdoutLines,
+        notify: Callable[[str], None],
+    ) -> EngineSetup:
+        """What an engine needs to make the calls of this run; the client may be opened later.
+
+        Raises:
+            SettingsError: The run has no output file.
+        """
+        if not isinstance(journal, Journal):
+            raise SettingsError("engine=: needs a file as out=, by which the run can be continued")
+        carry_over(client, journal.spent)
+        return EngineSetup(
+            client=client,
+            out=journal.path,
+            run_id=journal.run_id,
+            choices=self.task.choices,
+            answer=self.task.answer,
+            fail_on=self.task.fail_on,
+            spent=journal.spent,
+            notify=notify,
+        )
 
     def process_executor(
         self,

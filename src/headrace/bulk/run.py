@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Literal
 
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT
+from headrace.bulk.chosen_engine import executor_engine
 from headrace.bulk.chosen_items import Only
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON, FailOn
 from headrace.bulk.prepared_run import prepare_run
@@ -19,6 +21,9 @@ from headrace.bulk.sources import IdFunction, RowsLike
 from headrace.bulk.task import OnMissing
 from headrace.client import Client
 from headrace.errors import SettingsError
+from headrace.pipeline.bulk_engines import ExecutorEngine
+
+_log = logging.getLogger("headrace")
 
 
 def run(
@@ -55,6 +60,7 @@ def run(
     keep_done: bool = False,
     fresh: bool = False,
     processes: int = 1,
+    engine: str | ExecutorEngine | None = None,
     table: str | os.PathLike[str] | None = None,
     only: Only | None = None,
 ) -> Run:
@@ -128,6 +134,8 @@ def run(
         processes: The number of processes that make the calls. With more than 1, ``client`` must be a
             picklable callable, like ``functools.partial(headrace.Client, model="…")``. They share
             ``max_in_flight`` and the budget.
+        engine: The engine that makes the calls, or its name, like "batch"; None for ordinary calls. It needs
+            an output and one process.
         table: Write the finished items as a table when the session ends, to a path that ends in ``.csv`` or
             ``.parquet``; see `write_table`. It is written also if this call is cancelled.
         only: Which items are sent: "failed" is the same as ``retry_failed``. The `pathlib.Path` of a file
@@ -185,6 +193,9 @@ def run(
     @asynccontextmanager
     async def open_session() -> AsyncIterator[Session]:
         opened, make_client = _client_of(client, processes)
+        chosen = None if engine is None else executor_engine(engine)
+        if chosen is not None and processes != 1:
+            raise SettingsError(f"processes={processes}: leave it out; engine= works in one process")
         prepared = prepare_run(rows, out, opened.settings.model, **task_arguments)
         with prepared.open_journal(**journal_options) as journal:
             result = prepared.result(journal)
@@ -192,7 +203,14 @@ def run(
                 journal, wait_for_endpoint=wait_for_endpoint, deadline=deadline, summary=result
             )
             async with prepared.table_at_end():
-                if make_client is not None and processes != 1:
+                if chosen is not None:
+                    setup = prepared.engine_setup(opened, journal, _log.info)
+                    async with (
+                        nullcontext() if make_client is None else opened,
+                        chosen.open_executor(setup, {}) as engine_executor,
+                    ):
+                        yield Session(bulk, engine_executor, result)
+                elif make_client is not None and processes != 1:
                     most = max_in_flight or opened.settings.max_in_flight
                     async with prepared.process_executor(make_client, journal, processes, most) as executor:
                         yield Session(bulk, executor, result)

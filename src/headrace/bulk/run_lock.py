@@ -6,7 +6,9 @@ the cost of lines that were removed from the output.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -90,6 +92,8 @@ def lock_run(
             raise JournalError(_refusal(out, changed[0], old or {}, fingerprint))
         if old is None or changed:
             record = {"headrace": _FORMAT, **fingerprint} | ({} if command is None else {"command": command})
+            if old is None:
+                record["run"] = secrets.token_hex(8)
             append_record(lock, encode_json(record))
     except OSError as error:
         os.close(lock)
@@ -193,6 +197,12 @@ def _last_fingerprint(sidecar: Path, written: bytes) -> dict[str, Any] | None:
         if "headrace" in record:
             found = record
     return found
+
+
+def run_id(sidecar: int) -> str:
+    """The id that the first record of a sidecar gives its run; a run of an older version has a checksum."""
+    first = os.pread(sidecar, LARGEST_SIDECAR, 0).partition(b"\n")[0]
+    return str(msgspec.json.decode(first).get("run") or hashlib.blake2b(first, digest_size=8).hexdigest())
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headrace.bulk.prepared_run import PreparedRun
     from headrace.calls import Request
     from headrace.client import Client
+    from headrace.pipeline.bulk_engines import ExecutorEngine
 
 _SHOWN = 3
 _BYTES_PER_TOKEN = 4
@@ -55,12 +56,16 @@ class _Estimate:
             self.most += price(model, tokens, output or 0) or 0
 
 
-def preview(client: Client, prepared: PreparedRun) -> str:
-    """The first requests, their number, and an estimate of tokens and cost; sends nothing."""
+def preview(client: Client, prepared: PreparedRun, engine: ExecutorEngine | None = None) -> str:
+    """The first requests, their number, and an estimate of tokens and cost; sends nothing.
+
+    If ``engine`` has its own prices, both costs are shown.
+    """
     task, total = prepared.task, prepared.check.finish()
     items = total
     lines: list[str] = []
     estimate, price = _Estimate(), price_of(client)
+    with_engine, engine_price = _Estimate(), getattr(engine, "price_of", lambda client: None)(client)
     first: InputError | None = None
     for number, item in enumerate(task.source.items()):
         try:
@@ -73,16 +78,21 @@ def preview(client: Client, prepared: PreparedRun) -> str:
             total -= 1
         else:
             estimate.add(request, price)
+            if engine_price is not None:
+                with_engine.add(request, engine_price)
         if number < _SHOWN:
             lines += [printable(line) for line in (f"--- {item.id}", *shown)]
     lines.append(f"{format_count(total, 'request')} would be sent to {addresses(client)}; nothing was.")
     if first is not None:
         without = format_count(items - total, "item")
         lines.append(f"{without} would fail without a call; first: {first}")
-    return "\n".join([*lines, *_figures(estimate, total)])
+    costs = [("estimated", estimate)]
+    if engine is not None and engine_price is not None:
+        costs = [("at once", estimate), (engine.name, with_engine)]
+    return "\n".join([*lines, *_figures(estimate, total, costs)])
 
 
-def _figures(estimate: _Estimate, total: int) -> list[str]:
+def _figures(estimate: _Estimate, total: int, costs: list[tuple[str, _Estimate]]) -> list[str]:
     tokens = f"  tokens     about {estimate.prompt_tokens:,} in"
     if not estimate.unlimited:
         tokens += f", at most {estimate.output_tokens:,} out"
@@ -93,16 +103,21 @@ def _figures(estimate: _Estimate, total: int) -> list[str]:
         tokens += f"; out unknown, because max_tokens is not set in {without}"
     if estimate.unpriced == total:
         return [tokens, "  cost       unknown: the model has no price, or headrace-cost is not installed"]
+    amounts = "; ".join(f"{name}: {_amount(each)}" for name, each in costs)
     if estimate.unlimited:
-        cost = f"  cost       estimated: {format_usd(estimate.least)} plus the cost of the answers"
+        cost = f"  cost       {amounts} plus the cost of the answers"
     else:
-        least, most = format_usd(estimate.least), format_usd(estimate.most)
-        cost = f"  cost       estimated: {least} to {most}, depending on the length of the answers"
+        cost = f"  cost       {amounts}, depending on the length of the answers"
     if estimate.unpriced:
         cost += f"; {estimate.unpriced:,} have no price"
     if estimate.with_media:
         cost += "\n  The estimate does not count the tokens of images, files and audio."
     return [tokens, cost, "  For a better estimate, --sample 20 sends 20 of the rows."]
+
+
+def _amount(estimate: _Estimate) -> str:
+    least = format_usd(estimate.least)
+    return least if estimate.unlimited else f"{least} to {format_usd(estimate.most)}"
 
 
 def price_of(client: Client) -> Callable[[str, int, int], Decimal | None]:

@@ -114,6 +114,8 @@ class ProgressDisplay:
         ]
         if summary.cost is not None:
             parts.append(format_usd(summary.cost))
+        if status := getattr(executor, "status", ""):
+            parts.append(status)
         return " · ".join(parts)
 
     def _left(self, summary: Summary) -> str:
