@@ -8,11 +8,12 @@ from functools import partial
 import click
 
 from headrace._support.units import parse_rate, parse_share
-from headrace.cli.options import DURATION, Quantity
+from headrace.cli.options import COUNT, DURATION, Quantity
 from headrace.testing.server.behaviour import Behaviour
 from headrace.testing.server.certificates import Certificate, TemporaryCertificate, temporary_certificate
 
 _FILE = click.Path(exists=True, dir_okay=False)
+_SHARE = Quantity("share", parse_share)
 
 
 @click.command(short_help="Start an endpoint that simulates a model.")
@@ -29,7 +30,7 @@ _FILE = click.Path(exists=True, dir_okay=False)
 )
 @click.option(
     "--errors",
-    type=Quantity("share", parse_share),
+    type=_SHARE,
     default=0.0,
     help="Share of failing calls, like 5%.",
 )
@@ -43,6 +44,16 @@ _FILE = click.Path(exists=True, dir_okay=False)
 @click.option("--tls", is_flag=True, help="HTTP/2 and HTTP/1.1 over TLS, with a new certificate.")
 @click.option("--certificate", type=_FILE, help="PEM file with your own certificate, for --tls.")
 @click.option("--key", type=_FILE, help="PEM file with its key, if that is a separate file.")
+@click.option(
+    "--batch-time", type=DURATION, default=1.0, help="Time that a batch takes, like 5s; default: 1s."
+)
+@click.option("--batch-failures", type=_SHARE, default=0.0, help="Share of failing requests in batches.")
+@click.option("--batch-expire", type=_SHARE, default=0.0, help="Share of requests that expire in batches.")
+@click.option(
+    "--batch-max-requests", type=COUNT, default=50_000, show_default=True, help="Limit of its requests."
+)
+@click.option("--batch-max-bytes", type=COUNT, default=209_715_200, help="Limit of its input file.")
+@click.option("--batch-max-tokens", type=COUNT, help="Limit of a model's tokens in unfinished batches.")
 @click.option("--quirks", default="", metavar="NAME,…", help="Unusual but real behaviour; see the docs.")
 def serve(
     host: str,
@@ -56,11 +67,17 @@ def serve(
     certificate: str | None,
     key: str | None,
     quirks: str,
+    batch_time: float,
+    batch_failures: float,
+    batch_expire: float,
+    batch_max_requests: int,
+    batch_max_bytes: int,
+    batch_max_tokens: int | None,
 ) -> None:
     """Start an OpenAI-compatible endpoint that simulates a model, until Ctrl-C.
 
-    It has chat completions (also streamed), embeddings and models. Answers are invented; token counts are
-    consistent. Faults are 429 with Retry-After, 500, 503 and broken connections.
+    It has chat completions (also streamed), embeddings, models, files and batches. Answers are invented;
+    token counts are consistent. Faults are 429 with Retry-After, 500, 503 and broken connections.
 
     \b
     Example:
@@ -82,6 +99,12 @@ def serve(
             errors=errors,
             seed=seed,
             quirks=tuple(name.strip() for name in quirks.split(",") if name.strip()),
+            batch_time=batch_time,
+            batch_failures=batch_failures,
+            batch_expire=batch_expire,
+            batch_max_requests=batch_max_requests,
+            batch_max_bytes=batch_max_bytes,
+            batch_max_tokens=batch_max_tokens,
         )
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--quirks") from None

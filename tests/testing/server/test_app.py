@@ -8,7 +8,9 @@ import httpx
 import pytest
 
 from headrace.testing.server import Behaviour, create_app
-from headrace.testing.server.app import BODY_LIMIT, ConnectionCut, EndpointApp
+from headrace.testing.server.app import EndpointApp
+from headrace.testing.server.plan_sending import ConnectionCut
+from headrace.testing.server.request_body import BODY_LIMIT
 
 pytestmark = pytest.mark.anyio
 

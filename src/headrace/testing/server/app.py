@@ -1,31 +1,23 @@
 """The embedded endpoint as an ASGI 3 application. It executes the plans of the simulated model."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-
 import anyio
 import attrs
 import msgspec
 
+from headrace.testing.server.asgi import Receive, Scope, Send, headers_of
+from headrace.testing.server.batches import BatchApi, BatchCounts, is_batch_path
 from headrace.testing.server.behaviour import Behaviour
+from headrace.testing.server.plan_sending import send_plan
+from headrace.testing.server.request_body import read_body
 from headrace.testing.server.response_plan import RejectedRequest, ResponsePlan
 from headrace.testing.server.simulated_model import SimulatedModel
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-BODY_LIMIT = 32 * 1024 * 1024
-"""The longest accepted request body, in bytes; a longer one gets a 413."""
-
-
-class ConnectionCut(Exception):
-    """Raised in the middle of a body, on purpose, to make the server close the connection."""
 
 
 @attrs.define
 class EndpointCounts:
     """Counts of an endpoint since its start. Requests for these counts are not included.
+
+    Requests for files and batches are counted in ``batches`` only.
 
     Attributes:
         requests: Number of requests.
@@ -33,6 +25,7 @@ class EndpointCounts:
         faults: Number of attempts for each fault.
         in_flight: Number of requests that are being answered now.
         peak_in_flight: The highest value of ``in_flight`` so far.
+        batches: What happened with files and batches.
     """
 
     requests: int = 0
@@ -40,20 +33,23 @@ class EndpointCounts:
     faults: dict[str, int] = attrs.field(factory=dict)
     in_flight: int = 0
     peak_in_flight: int = 0
+    batches: BatchCounts = attrs.field(factory=BatchCounts)
 
 
 class EndpointApp:
     """An ASGI application that simulates an OpenAI-compatible endpoint.
 
-    In addition to the API it serves its `counts` as JSON at `GET /headrace/counts`, without a key.
+    In addition to the API it serves its `counts` as JSON at `GET /headrace/counts`, and what it did with each
+    request of a batch at `GET /headrace/batch-requests`, without a key.
 
     Args:
         behaviour: Latency, limits and faults.
     """
 
     def __init__(self, behaviour: Behaviour) -> None:
-        self.counts: EndpointCounts = EndpointCounts()
         self._simulation = SimulatedModel(behaviour)
+        self._batches = BatchApi(behaviour, self._simulation.authorise)
+        self.counts: EndpointCounts = EndpointCounts(batches=self._batches.counts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -61,10 +57,13 @@ class EndpointApp:
         elif scope["type"] != "http":
             raise ValueError(f"the endpoint speaks HTTP, not {scope['type']}")
         elif scope["path"] == "/headrace/counts" and scope["method"] == "GET":
-            counts = msgspec.json.encode(self.counts)
-            await _send_whole(
-                ResponsePlan(headers={"content-type": "application/json"}, content=counts), send
-            )
+            await self._batches.bring_up_to_date()
+            await _send_json(self.counts, receive, send)
+        elif scope["path"] == "/headrace/batch-requests" and scope["method"] == "GET":
+            await self._batches.bring_up_to_date()
+            await _send_json(self._batches.requests, receive, send)
+        elif is_batch_path(scope["path"]):
+            await self._batches.serve(scope, receive, send)
         else:
             self.counts.requests += 1
             self.counts.in_flight += 1
@@ -76,25 +75,17 @@ class EndpointApp:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            content = await _read_body(receive)
+            content = await read_body(receive)
         except RejectedRequest as refusal:
             plan = refusal.plan({"x-request-id": "req_too_long"})
         else:
             if content is None:
                 return
-            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             plan = self._simulation.answer(
-                scope["method"], scope["path"], headers, content, anyio.current_time()
+                scope["method"], scope["path"], headers_of(scope), content, anyio.current_time()
             )
         self._count(plan)
-        if plan.delay:
-            await anyio.sleep(plan.delay)
-        if plan.fault in ("reset", "stall"):
-            await _send_part_and_cut(plan, receive, send)
-        elif plan.events:
-            await _send_events(plan, send)
-        else:
-            await _send_whole(plan, send)
+        await send_plan(plan, receive, send)
 
     def _count(self, plan: ResponsePlan) -> None:
         counts = self.counts
@@ -112,56 +103,11 @@ def create_app(behaviour: Behaviour | None = None) -> EndpointApp:
     return EndpointApp(behaviour or Behaviour())
 
 
-async def _read_body(receive: Receive) -> bytes | None:
-    """The request's body, or None if the client has disconnected."""
-    chunks: list[bytes] = []
-    length = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunk = message.get("body", b"")
-        length += len(chunk)
-        if length <= BODY_LIMIT:
-            chunks.append(chunk)
-        if not message.get("more_body", False):
-            break
-    if length > BODY_LIMIT:
-        # The body was read to its end: a client that still writes would see a broken pipe and not the 413.
-        raise RejectedRequest(413, f"The body is {length} bytes long; the limit is {BODY_LIMIT}.")
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-async def _start(plan: ResponsePlan, send: Send) -> None:
-    headers = [(name.encode(), value.encode()) for name, value in plan.headers.items()]
-    if not plan.events:
-        headers.append((b"content-length", str(len(plan.content)).encode()))
-    await send({"type": "http.response.start", "status": plan.status, "headers": headers})
-
-
-async def _send_whole(plan: ResponsePlan, send: Send) -> None:
-    await _start(plan, send)
-    await send({"type": "http.response.body", "body": plan.content})
-
-
-async def _send_events(plan: ResponsePlan, send: Send) -> None:
-    await _start(plan, send)
-    for number, event in enumerate(plan.events):
-        if number and plan.gap:
-            await anyio.sleep(plan.gap)
-        await send({"type": "http.response.body", "body": event, "more_body": True})
-    await send({"type": "http.response.body"})
-
-
-async def _send_part_and_cut(plan: ResponsePlan, receive: Receive, send: Send) -> None:
-    await _start(plan, send)
-    half = b"".join(plan.events[: len(plan.events) // 2]) or plan.content[: len(plan.content) // 2]
-    await send({"type": "http.response.body", "body": half, "more_body": True})
-    with anyio.move_on_after(plan.silence):
-        # Not a plain sleep: the task should end when the client disconnects.
-        while plan.silence and (await receive())["type"] != "http.disconnect":
-            pass
-    raise ConnectionCut
+async def _send_json(value: object, receive: Receive, send: Send) -> None:
+    content = msgspec.json.encode(value)
+    await send_plan(
+        ResponsePlan(headers={"content-type": "application/json"}, content=content), receive, send
+    )
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -35,6 +35,13 @@ def format_arguments(behaviour: Behaviour, certificate: Certificate | None = Non
         "--stall": behaviour.stall,
         "--seed": behaviour.seed,
         "--quirks": ",".join(behaviour.quirks) or None,
+        "--batch-time": behaviour.batch_time,
+        "--batch-failures": behaviour.batch_failures,
+        "--batch-expire": behaviour.batch_expire,
+        "--batch-max-requests": behaviour.batch_max_requests,
+        "--batch-max-bytes": behaviour.batch_max_bytes,
+        "--batch-max-tokens": behaviour.batch_max_tokens,
+        "--batch-listing-delay": behaviour.batch_listing_delay,
         "--certificate": certificate and certificate.chain,
         "--key": certificate and certificate.key,
     }
@@ -60,6 +67,7 @@ def parse_arguments(arguments: Sequence[str], environment: Mapping[str, str]) ->
     parser.add_argument("--stall", type=_reader(parse_duration), default=default.stall, help="such as 30s")
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--quirks", default="", help="names of unusual answers, separated by commas")
+    _add_batch_options(parser, default)
     parser.add_argument("--certificate", help="PEM file; with it, TLS with HTTP/2 and HTTP/1.1")
     parser.add_argument("--key", help="PEM file of its key, if the key is in another file")
     parser.add_argument(
@@ -79,6 +87,13 @@ def parse_arguments(arguments: Sequence[str], environment: Mapping[str, str]) ->
             seed=read.seed,
             quirks=tuple(name.strip() for name in read.quirks.split(",") if name.strip()),
             api_key=environment.get(API_KEY_VARIABLE),
+            batch_time=read.batch_time,
+            batch_failures=read.batch_failures,
+            batch_expire=read.batch_expire,
+            batch_max_requests=read.batch_max_requests,
+            batch_max_bytes=read.batch_max_bytes,
+            batch_max_tokens=read.batch_max_tokens,
+            batch_listing_delay=read.batch_listing_delay,
         )
     except ValueError as error:
         parser.error(str(error))
@@ -86,6 +101,18 @@ def parse_arguments(arguments: Sequence[str], environment: Mapping[str, str]) ->
         parser.error("--key needs --certificate")
     certificate = Certificate(read.certificate, read.key) if read.certificate else None
     return Arguments(behaviour, read.host, read.port, certificate, read.until_stdin_closes)
+
+
+def _add_batch_options(parser: argparse.ArgumentParser, default: Behaviour) -> None:
+    duration, share = _reader(parse_duration), _reader(parse_share)
+    add = parser.add_argument
+    add("--batch-time", type=duration, default=default.batch_time, help="time that a batch takes, such as 5s")
+    add("--batch-failures", type=share, default=0.0, help="share of failing requests in batches, such as 2%%")
+    add("--batch-expire", type=share, default=0.0, help="share of requests that expire, such as 1%%")
+    add("--batch-max-requests", type=int, default=default.batch_max_requests, help="limit of a batch")
+    add("--batch-max-bytes", type=int, default=default.batch_max_bytes, help="limit of its input file")
+    add("--batch-max-tokens", type=int, help="limit of the enqueued tokens of a model (no limit)")
+    add("--batch-listing-delay", type=duration, default=0.0, help="time until a list has a new file or batch")
 
 
 def _reader(parse: Callable[[str], float]) -> Callable[[str], float]:

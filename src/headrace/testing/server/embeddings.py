@@ -26,10 +26,14 @@ class EmbeddingsRequest:
     dimensions: Annotated[int, Meta(ge=1, le=4096)] | None = None
     encoding_format: Literal["float", "base64"] | None = None
 
+    def texts(self) -> list[str]:
+        """The texts to embed."""
+        return [self.input] if isinstance(self.input, str) else self.input
+
 
 def create_embeddings(request: EmbeddingsRequest, *, seed: int) -> bytes:
     """The body of the reply to an embeddings request; both encodings hold the same numbers."""
-    texts = [request.input] if isinstance(request.input, str) else request.input
+    texts = request.texts()
     dimensions = request.dimensions or DIMENSIONS
     data = []
     for index, text in enumerate(texts):

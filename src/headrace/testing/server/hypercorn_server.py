@@ -13,8 +13,9 @@ from typing import Any
 
 import trio
 
-from headrace.testing.server.app import ConnectionCut, EndpointApp
+from headrace.testing.server.app import EndpointApp
 from headrace.testing.server.certificates import Certificate
+from headrace.testing.server.plan_sending import ConnectionCut
 
 try:
     from h2.errors import ErrorCodes

@@ -7,6 +7,7 @@ import msgspec
 
 from headrace.testing.server.behaviour import FaultKind
 from headrace.testing.server.quirks import DONE, Quirk, ResponseDraft, offered_tools
+from headrace.testing.server.stored_content import ContentRange
 
 
 @attrs.frozen(kw_only=True)
@@ -18,10 +19,11 @@ class ResponsePlan:
         status: HTTP status.
         headers: Names in lower case; without content-length.
         content: The body of a reply that is not streamed.
+        stored: A part of a stored file, as the body in place of ``content``.
         events: The server-sent events of a streamed reply; empty otherwise.
         gap: Seconds before each event except the first.
-        fault: The fault of this attempt, or None. For `reset` and `stall`, only half of the body is sent;
-            the other faults are already in the plan, as its status.
+        fault: The fault of this attempt, or None. For `reset`, `stall` and `truncate`, only half of the body
+            is sent; the other faults are already in the plan, as its status.
         silence: Seconds for which a stall keeps the connection open before it is cut.
     """
 
@@ -29,10 +31,29 @@ class ResponsePlan:
     status: int = 200
     headers: Mapping[str, str] = attrs.field(factory=dict)
     content: bytes = b""
+    stored: ContentRange | None = None
     events: tuple[bytes, ...] = ()
     gap: float = 0.0
     fault: FaultKind | None = None
     silence: float = 0.0
+
+    @property
+    def length(self) -> int:
+        """The length of a body that is not streamed, in bytes."""
+        return len(self.content if self.stored is None else self.stored)
+
+    def chunks(self) -> Iterable[bytes]:
+        """The body in the chunks in which it is sent."""
+        return self.events or ([self.content] if self.stored is None else self.stored.chunks())
+
+    def first_half(self) -> "ResponsePlan":
+        """The plan with the first half of the body."""
+        return attrs.evolve(
+            self,
+            content=self.content[: len(self.content) // 2],
+            stored=self.stored and self.stored.first_half(),
+            events=self.events and (b"".join(self.events[: len(self.events) // 2]),),
+        )
 
 
 def apply_quirks(quirks: Iterable[Quirk], plan: ResponsePlan, request_body: bytes) -> ResponsePlan:

@@ -42,6 +42,15 @@ class ResponsesRequest:
     max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
     stream: bool | None = None
 
+    def chat_request(self) -> ChatRequest:
+        """The chat with the same answer."""
+        messages = [Message("system", self.instructions)] if self.instructions else []
+        if isinstance(self.input, str):
+            messages.append(Message("user", self.input))
+        else:
+            messages += [item.message() for item in self.input]
+        return ChatRequest(model=self.model, messages=messages, max_completion_tokens=self.max_output_tokens)
+
 
 def create_response(request: ResponsesRequest, *, id: str, seed: int) -> bytes:
     """The body of the reply to a responses request.
@@ -51,15 +60,7 @@ def create_response(request: ResponsesRequest, *, id: str, seed: int) -> bytes:
         id: The id of the response.
         seed: Another seed gives another text.
     """
-    messages = [Message("system", request.instructions)] if request.instructions else []
-    if isinstance(request.input, str):
-        messages.append(Message("user", request.input))
-    else:
-        messages += [item.message() for item in request.input]
-    chat_request = ChatRequest(
-        model=request.model, messages=messages, max_completion_tokens=request.max_output_tokens
-    )
-    completion = create_completion(chat_request, id=id, seed=seed)
+    completion = create_completion(request.chat_request(), id=id, seed=seed)
     [choice] = completion.choices
     cut = choice.finish_reason == "length"
     status = "incomplete" if cut else "completed"

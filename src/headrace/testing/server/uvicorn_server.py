@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from headrace.testing.server.app import ConnectionCut, EndpointApp
+from headrace.testing.server.app import EndpointApp
+from headrace.testing.server.plan_sending import ConnectionCut
 
 if TYPE_CHECKING:
     import uvicorn
