@@ -15,7 +15,7 @@ from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.result import Result
 from headrace.bulk.run import run
 from headrace.bulk.run_handle import Run
-from headrace.bulk.run_lock import lock_run
+from headrace.bulk.run_lock import RunIdentity, lock_run, run_identity
 from headrace.bulk.sources import Item, RowSource, Source, SourceKind
 from headrace.bulk.sources.arrow_values import json_values
 from headrace.bulk.summary import Summary
@@ -57,6 +57,7 @@ __all__ += [
     "LineFile",
     "OutputLine",
     "ResultHandler",
+    "RunIdentity",
     "SourceKind",
     "Template",
     "WorkItem",
@@ -68,4 +69,5 @@ __all__ += [
     "lock_run",
     "raise_file_limit",
     "record_dropped_cost",
+    "run_identity",
 ]

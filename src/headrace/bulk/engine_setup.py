@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Sequence, Set
 from decimal import Decimal
 from pathlib import Path
 
@@ -30,6 +30,8 @@ class EngineSetup:
         answer: The format of the answers; None for any.
         fail_on: The finish reasons that make an item fail.
         spent: Cost of earlier sessions, in USD.
+        is_done: Whether the output has a line for an id.
+        sync: Syncs the output to the disk.
         notify: Shows a line of text to the user.
     """
 
@@ -40,6 +42,8 @@ class EngineSetup:
     answer: ResponseFormat | None
     fail_on: Set[str]
     spent: Decimal
+    is_done: Callable[[str], bool]
+    sync: Callable[[], Awaitable[None]]
     notify: Callable[[str], None]
 
     def direct_calls(self, endpoint: Endpoint) -> DirectCalls:

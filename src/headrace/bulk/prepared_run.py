@@ -142,6 +142,8 @@ class PreparedRun:
             answer=self.task.answer,
             fail_on=self.task.fail_on,
             spent=journal.spent,
+            is_done=lambda id: journal.digest_of(id) is not None,
+            sync=journal.sync,
             notify=notify,
         )
 

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import attrs
 import msgspec
 
 from headrace._support.lenient_json import NOT_JSON
@@ -200,9 +201,47 @@ def _last_fingerprint(sidecar: Path, written: bytes) -> dict[str, Any] | None:
 
 
 def run_id(sidecar: int) -> str:
-    """The id that the first record of a sidecar gives its run; a run of an older version has a checksum."""
-    first = os.pread(sidecar, LARGEST_SIDECAR, 0).partition(b"\n")[0]
-    return str(msgspec.json.decode(first).get("run") or hashlib.blake2b(first, digest_size=8).hexdigest())
+    """The id of the run of a sidecar that is open and locked."""
+    return _identity(os.pread(sidecar, LARGEST_SIDECAR, 0)).id
+
+
+@attrs.frozen
+class RunIdentity:
+    """What identifies a run for programs that do not take part in it.
+
+    Attributes:
+        id: The id of the run, the same in all its sessions.
+        command: The command that began it, without secrets; None for a run from Python.
+    """
+
+    id: str
+    command: str | None
+
+
+def run_identity(out: str | os.PathLike[str]) -> RunIdentity:
+    """The identity of the run that writes to an output, also while it does.
+
+    Args:
+        out: The output.
+
+    Raises:
+        JournalError: There is no such run.
+    """
+    sidecar = sidecar_of(out)
+    try:
+        return _identity(sidecar.read_bytes())
+    except (OSError, ValueError, AttributeError):
+        raise JournalError(
+            f"{os.fspath(out)}: is not the output of a run; {sidecar.name} is missing"
+        ) from None
+
+
+def _identity(written: bytes) -> RunIdentity:
+    first = written.partition(b"\n")[0]
+    record = msgspec.json.decode(first)
+    # A run of an older version has no id of its own.
+    id = record.get("run") or hashlib.blake2b(first, digest_size=8).hexdigest()
+    return RunIdentity(str(id), record.get("command"))
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[str]:
