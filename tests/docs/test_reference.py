@@ -174,6 +174,8 @@ def test_every_default_of_serve_is_documented() -> None:
             "quirks": "none",
             "tls": "off",
             "certificate": "made",
+            "batch_time": "1s",
+            "batch_max_tokens": "no limit",
             "key": "none",
         }
         default = without.get(parameter.name or "", str(parameter.default).removesuffix(".0"))

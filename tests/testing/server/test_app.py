@@ -106,6 +106,19 @@ async def test_stall_ends_when_the_client_disconnects(stream: bool) -> None:
     assert body["body"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_half_of_a_truncated_answer_looks_like_all_of_it(stream: bool) -> None:
+    async with (
+        client(create_app()) as whole,
+        client(create_app(Behaviour(errors=1.0, faults=["truncate"]))) as cut,
+    ):
+        body = CHAT | {"stream": stream}
+        half, all_of_it = [await http.post("/chat/completions", json=body) for http in (cut, whole)]
+    assert half.status_code == 200
+    assert 0 < len(half.content) < len(all_of_it.content)
+    assert all_of_it.content.startswith(half.content)
+
+
 async def test_lifespan_events_are_answered() -> None:
     incoming = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
     sent: list[str] = []

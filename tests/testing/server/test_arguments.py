@@ -9,17 +9,26 @@ from headrace.testing.server.arguments import API_KEY_VARIABLE, format_arguments
 from headrace.testing.server.behaviour import FAULT_KINDS
 
 _seconds = st.floats(min_value=0, max_value=1e6)
+_shares = st.floats(min_value=0, max_value=1)
+_counts = st.integers(min_value=1, max_value=10**12)
 
 behaviours = st.builds(
     Behaviour,
     latency=_seconds,
     jitter=_seconds,
     rate_limit=st.none() | st.floats(min_value=1e-6, max_value=1e9),
-    errors=st.floats(min_value=0, max_value=1),
+    errors=_shares,
     faults=st.lists(st.sampled_from(FAULT_KINDS), min_size=1),
     stall=_seconds,
     seed=st.integers(),
     api_key=st.none() | st.text(min_size=1),
+    batch_time=_seconds,
+    batch_failures=_shares,
+    batch_expire=_shares,
+    batch_max_requests=_counts,
+    batch_max_bytes=_counts,
+    batch_max_tokens=st.none() | _counts,
+    batch_listing_delay=_seconds,
 )
 
 
@@ -50,6 +59,8 @@ def test_values_may_have_units() -> None:
         ("--latency=soon", "'soon' is not a duration"),
         ("--faults=earthquake", "unknown fault 'earthquake'"),
         ("--errors=200%", "between 0 and 1"),
+        ("--batch-failures=200%", "between 0 and 1"),
+        ("--batch-max-requests=0", "'batch_max_requests' must be >= 1"),
         ("--key=key.pem", "--key needs --certificate"),
     ],
 )

@@ -20,6 +20,13 @@ from headrace.testing.server import Behaviour
         {"faults": ()},
         {"faults": ("500", "earthquake")},
         {"stall": -1.0},
+        {"batch_time": -1.0},
+        {"batch_failures": 1.1},
+        {"batch_expire": float("nan")},
+        {"batch_max_requests": 0},
+        {"batch_max_bytes": 0},
+        {"batch_max_tokens": 0},
+        {"batch_listing_delay": -1.0},
     ],
 )
 def test_values_out_of_range_are_rejected(wrong: dict[str, Any]) -> None:
@@ -28,7 +35,7 @@ def test_values_out_of_range_are_rejected(wrong: dict[str, Any]) -> None:
 
 
 def test_unknown_fault_error_lists_the_known_faults() -> None:
-    with pytest.raises(ValueError, match=r"'earthquake'.*500, 503, 429, reset, stall"):
+    with pytest.raises(ValueError, match=r"'earthquake'.*500, 503, 429, reset, stall, truncate"):
         Behaviour(faults=["earthquake"])
 
 

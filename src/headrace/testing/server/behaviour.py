@@ -51,7 +51,8 @@ class Behaviour:
         faults: The kinds of faults; all are equally likely. `"500"`, `"503"`, `"429"`: that status;
             `"reset"`: the connection is cut in the middle of the body; `"stall"`: a part of the body is
             sent, then nothing; `"truncate"`: half of the body is sent as if it were all of it. Default: all
-            but `"stall"` and `"truncate"`.
+            but `"stall"` and `"truncate"`. Requests for files and batches get faults, too: with `"503"` and
+            `"429"` nothing was done; with the others, what should be created is there.
         stall: Seconds without data in a stall; then the connection is cut.
         seed: Another seed gives other answers, and faults for other requests.
         api_key: If set, a request without this bearer token gets a 401. The repr does not show it.
