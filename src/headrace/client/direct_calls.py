@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 import anyio
 
@@ -64,7 +64,8 @@ class DirectCalls:
             redact_error(error, self.endpoint)
             raise error
         try:
-            yield reply.headers, _parts(reply, call.timeout.stall)
+            async with aclosing(_parts(reply, call.timeout.stall)) as parts:
+                yield reply.headers, parts
         finally:
             if reply.stream is not None:
                 with anyio.CancelScope(shield=True):
@@ -100,7 +101,7 @@ class DirectCalls:
         return call
 
 
-async def _parts(reply: Reply, stall: float | None) -> AsyncIterator[bytes]:
+async def _parts(reply: Reply, stall: float | None) -> AsyncGenerator[bytes, None]:
     if reply.stream is None:  # the transport has read the whole body
         if reply.content:
             yield reply.content

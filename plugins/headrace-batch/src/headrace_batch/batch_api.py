@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,8 +70,8 @@ class EndpointApi:
 
     async def find_files(self, name: str) -> list[str]:
         """The ids of the files with this name, the newest first."""
-        files = self._listed("/files", "purpose=batch")
-        return [_text(each, "id") async for each in files if each.get("filename") == name]
+        async with aclosing(self._listed("/files", "purpose=batch")) as files:
+            return [_text(each, "id") async for each in files if each.get("filename") == name]
 
     async def delete_file(self, id: str) -> None:
         """Delete a file; one that does not exist is deleted already."""
@@ -95,7 +95,8 @@ class EndpointApi:
             NoBatchesError: The endpoint has none.
         """
         try:
-            return [self._read(each) async for each in self._listed(self._dialect.jobs_path, "")]
+            async with aclosing(self._listed(self._dialect.jobs_path, "")) as jobs:
+                return [self._read(each) async for each in jobs]
         except (StatusError, InvalidReply) as error:
             if isinstance(error, InvalidReply) or error.status in {404, 405, 501}:
                 raise NoBatchesError(
@@ -123,7 +124,7 @@ class EndpointApi:
         async with self._calls.stream(Request(None, f"/files/{file}/content", "GET")) as stream:
             yield stream
 
-    async def _listed(self, path: str, query: str) -> AsyncIterator[Mapping[str, Any]]:
+    async def _listed(self, path: str, query: str) -> AsyncGenerator[Mapping[str, Any], None]:
         after: str | None = None
         for number in range(_MOST_PAGES):
             page = "&".join(filter(None, (query, self._dialect.page(number, after))))

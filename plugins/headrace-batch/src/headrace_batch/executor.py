@@ -169,19 +169,22 @@ class BatchExecutor:
     # Rows into parts.
 
     async def _draw(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem]) -> None:
-        count = 0
-        async for item in _each(items):
-            try:
+        if isinstance(items, AsyncIterator):
+            async for item in items:
                 await self._place(item)
-            except HeadraceError as error:
-                self._handle([self._setup.result(item, Outcome(item.index, None, None, error, item=item))])
-            count += 1
-            if count % _ROWS_PER_TURN == 0:
+            return
+        for number, item in enumerate(items):
+            await self._place(item)
+            if number % _ROWS_PER_TURN == 0:
                 await anyio.lowlevel.checkpoint()
 
     async def _place(self, item: WorkItem) -> None:
-        """Put a row into the part that has it, or into a new one."""
-        request, content = self._setup.prepare(item)
+        """Put a row into the part that has it, or into a new one; without a valid request it fails."""
+        try:
+            request, content = self._setup.prepare(item)
+        except HeadraceError as error:
+            self._handle([self._setup.result(item, Outcome(item.index, None, None, error, item=item))])
+            return
         endpoint = self._endpoints.for_model(request.model)
         name = None if request.model is None else endpoint.calls.endpoint.name_of(request.model)
         if name != request.model:
@@ -389,12 +392,3 @@ class BatchExecutor:
 async def _cancel_after(event: anyio.Event, scope: anyio.CancelScope) -> None:
     await event.wait()
     scope.cancel()
-
-
-async def _each(items: Iterable[WorkItem] | AsyncIterator[WorkItem]) -> AsyncIterator[WorkItem]:
-    if isinstance(items, AsyncIterator):
-        async for item in items:
-            yield item
-        return
-    for item in items:
-        yield item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from decimal import Decimal
 
 import anyio
@@ -129,8 +130,8 @@ class _Merge:
     async def read_files(self, batch: BatchView, report: FileReport) -> None:
         """Read the lines of all files of a batch."""
         for file in batch.output_files:
-            async with self._content(file) as (_, parts):
-                async for raw in split_lines(parts, report):
+            async with self._content(file) as (_, parts), aclosing(split_lines(parts, report)) as lines:
+                async for raw in lines:
                     line = read_result_line(raw)
                     if line is None:
                         report.malformed += 1

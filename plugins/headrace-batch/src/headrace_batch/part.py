@@ -14,8 +14,8 @@
 
 What is about to be sent is durable before it is sent. So after a crash, a part in UPLOADING or CREATING is
 one that the endpoint may have or not, and the endpoint is asked. A batch that the endpoint does not list may
-still be on its way: the file is deleted before another one is created, and a batch without a file costs
-nothing.
+still be on its way: the file is deleted, without which it cannot be created any more, and the endpoint is
+asked again, before another batch is created.
 """
 
 from __future__ import annotations

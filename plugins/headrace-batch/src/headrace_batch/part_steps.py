@@ -154,9 +154,12 @@ class PartSteps:
 
         found = await _until_listed(search)
         if not found:
-            # A create that is still on its way must not succeed after another one was sent.
+            # A create that is still on its way must not succeed after another one was sent. It cannot without
+            # its file; what was created before must be listed by the end of the second search.
             file = part.file or ""
             await attempt(lambda: api.delete_file(file), what)
+            found = await _until_listed(search)
+        if not found:
             await self._ledger.advance(part, Stage.PLANNED)
             return
         batch, *others = found
@@ -183,7 +186,9 @@ def _lost_file(error: CallError) -> bool:
 async def _until_listed(search: Callable[[], Awaitable[list[T]]]) -> list[T]:
     """Repeat a search until it finds something, or lists have had the time to agree."""
     pause, end = _FIRST_LISTING_PAUSE, anyio.current_time() + LISTING_WAIT
-    while not (found := await search()) and anyio.current_time() < end:
-        await anyio.sleep(pause)
-        pause = min(2 * pause, LISTING_WAIT / 2)
-    return found
+    while True:
+        left = end - anyio.current_time()
+        if (found := await search()) or left <= 0:
+            return found
+        await anyio.sleep(min(pause, left))
+        pause = 2 * pause

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import attrs
 import msgspec
@@ -86,7 +86,7 @@ def read_result_line(line: bytes) -> ResultLine | None:
         return None
 
 
-async def split_lines(parts: AsyncIterator[bytes], report: FileReport) -> AsyncIterator[bytes]:
+async def split_lines(parts: AsyncIterator[bytes], report: FileReport) -> AsyncGenerator[bytes, None]:
     """The lines of a file that arrives in parts; a last one without an end is yielded too."""
     rest = b""
     async for part in parts:
