@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,7 +156,7 @@ class BatchCampaign:
 
 def _get(served: Served, path: str, *, root: bool = False) -> Any:
     url = (served.url.removesuffix("/v1") if root else served.url) + path
-    request = Request(url, headers={"Authorization": "Bearer sk-canary-7f3a"})  # noqa: S310 - loopback
+    request = Request(url, headers={"Authorization": "Bearer sk-canary-7f3a"})
     with _open(request, timeout=30) as answer:
         return json.load(answer)
 
@@ -177,11 +178,15 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200, help="(%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="(%(default)s)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="headrace-batch-crash-") as folder:
-        campaign = BatchCampaign(
-            Path(folder), kills=options.kills, seed=options.seed, tell=lambda text: print(text, flush=True)
-        )
+    folder = Path(tempfile.mkdtemp(prefix="headrace-batch-crash-"))
+    campaign = BatchCampaign(
+        folder, kills=options.kills, seed=options.seed, tell=lambda text: print(text, flush=True)
+    )
+    try:
         print(campaign.perform())
+    except LostError as error:
+        sys.exit(f"{error}\nits files are in {folder}")
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

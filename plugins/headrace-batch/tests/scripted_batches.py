@@ -180,7 +180,7 @@ class ScriptedBatches:
     def _list_files(self, call: Call, id: str, query: Any) -> Reply:
         now = anyio.current_time()
         shown = [each for each in self.files.values() if each.listed_from <= now and not each.deleted]
-        return _reply(200, _page([{"id": each.id, "filename": each.name} for each in shown], query))
+        return _page([{"id": each.id, "filename": each.name} for each in shown], query)
 
     def _delete(self, call: Call, id: str, query: Any) -> Reply:
         self.files[id].deleted = True
@@ -212,7 +212,7 @@ class ScriptedBatches:
     def _list_batches(self, call: Call, id: str, query: Any) -> Reply:
         until = anyio.current_time() - self.listing_delay
         shown = [_shown(each) for each in self.batches.values() if each.created <= until]
-        return _reply(200, _page(shown, query))
+        return _page(shown, query)
 
     def _show(self, call: Call, id: str, query: Any) -> Reply:
         return _reply(200, _shown(self.batches[id]))
@@ -242,12 +242,14 @@ def _shown(batch: _Batch) -> dict[str, Any]:
     }
 
 
-def _page(oldest_first: list[dict[str, Any]], query: Mapping[str, list[str]]) -> dict[str, Any]:
+def _page(oldest_first: list[dict[str, Any]], query: Mapping[str, list[str]]) -> Reply:
     objects = oldest_first[::-1]
     if "after" in query:
         ids = [each["id"] for each in objects]
+        if query["after"][0] not in ids:
+            return _reply(400, {"error": {"message": "no such object", "param": "after"}})
         objects = objects[ids.index(query["after"][0]) + 1 :]
-    return {"data": objects[:3], "has_more": len(objects) > 3}
+    return _reply(200, {"data": objects[:3], "has_more": len(objects) > 3})
 
 
 def _completion(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -97,8 +97,8 @@ class EndpointApi:
         try:
             async with aclosing(self._listed(self._dialect.jobs_path, "")) as jobs:
                 return [self._read(each) async for each in jobs]
-        except (StatusError, InvalidReply) as error:
-            if isinstance(error, InvalidReply) or error.status in {404, 405, 501}:
+        except StatusError as error:
+            if error.status in {404, 405, 501}:
                 raise NoBatchesError(
                     f"{self._calls.endpoint.base_url} has no batches ({self._dialect.jobs_path}: {error}); "
                     "leave out engine=, and the calls are made at once"
@@ -128,7 +128,13 @@ class EndpointApi:
         after: str | None = None
         for number in range(_MOST_PAGES):
             page = "&".join(filter(None, (query, self._dialect.page(number, after))))
-            body = (await self._calls.send(Request(None, f"{path}?{page}", "GET"))).body
+            try:
+                body = (await self._calls.send(Request(None, f"{path}?{page}", "GET"))).body
+            except StatusError as error:
+                if after is None or not was_refused(error):
+                    raise
+                # The last object of the page before was deleted in between. The list must be read again.
+                raise InvalidReply(f"the list has changed while it was read ({error})") from error
             objects = list(_objects(body))
             for each in objects:
                 yield each

@@ -15,7 +15,7 @@ from headrace.bulk import EngineSetup, ItemResult, ResultHandler, WorkItem
 from headrace_batch.batch_api import PartEndpoint
 from headrace_batch.dialect import BatchView
 from headrace_batch.part import Part
-from headrace_batch.part_steps import StepFailed
+from headrace_batch.part_steps import wait_after
 from headrace_batch.pricing import PartMoney
 from headrace_batch.result_lines import FileReport, ResultLine, read_result_line, split_lines
 from headrace_batch.row_table import RowTable
@@ -23,8 +23,10 @@ from headrace_batch.row_table import RowTable
 _TOGETHER = 64
 """Results that are handed over together."""
 
-_MOST_DOWNLOADS = 3
-_DOWNLOAD_PAUSE = 2.0
+_MOST_SHORT_DOWNLOADS = 3
+"""Downloads that may lack lines before the rows without a line count as not executed."""
+
+_DOWNLOAD_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
 
 
 @attrs.define
@@ -71,19 +73,8 @@ class PartMerger:
         """
         async with self._turn:
             merge = _Merge(self, part, endpoint, batch.seconds or 0.0, final)
-            for number in range(1, _MOST_DOWNLOADS + 1):
-                report = FileReport()
-                try:
-                    await merge.read_files(batch, report)
-                except CallError as error:
-                    merge.flush()
-                    if number == _MOST_DOWNLOADS:
-                        raise StepFailed(f"part {part.number}: fetch its results: {error}") from error
-                else:
-                    if report.lines >= (batch.finished or 0) and not report.cut:
-                        break
-                await anyio.sleep(_DOWNLOAD_PAUSE * number)
-            if number > 1:
+            report, downloads = await self._download(merge, batch)
+            if downloads > 1:
                 report.repeated = 0  # rows of the downloads before
             merge.end()
             missing = (batch.finished or 0) - report.lines
@@ -93,6 +84,28 @@ class PartMerger:
             if found:
                 self._setup.notify(f"Batch {batch.id} (part {part.number}): {', '.join(found)}.")
             return merge.merged
+
+    async def _download(self, merge: _Merge, batch: BatchView) -> tuple[FileReport, int]:
+        """Read all files of a batch, again if a connection is lost or lines are missing.
+
+        Returns what was wrong in the last download, and how many there were.
+        """
+        downloads, short = 0, 0
+        while True:
+            report = FileReport()
+            downloads += 1
+            try:
+                await merge.read_files(batch, report)
+            except CallError as error:
+                merge.flush()
+                pause = min(_DOWNLOAD_PAUSE * 2 ** (downloads - 1), _LONGEST_PAUSE)
+                await wait_after(error, pause, downloads, f"fetch the results of batch {batch.id}")
+                continue
+            short += 1
+            complete = report.lines >= (batch.finished or 0) and not report.cut
+            if complete or short == _MOST_SHORT_DOWNLOADS:
+                return report, downloads
+            await anyio.sleep(_DOWNLOAD_PAUSE)
 
     def refuse(self, part: Part, endpoint: PartEndpoint, refusals: dict[str, str]) -> Merged:
         """Fail the rows that made the endpoint refuse a batch; the others are left."""
