@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections import Counter
 from pathlib import Path
 
+import pytest
 import trio
 import trio.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import headrace
+from batch_runs import run_at_once
 from headrace_batch import BatchEngine
 from scripted_batches import Accident, Killed, ScriptedBatches
 
+EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "20"))
 ROWS = [{"id": f"r{number}", "name": f"r{number}"} for number in range(23)]
 ACCIDENTS: list[Accident] = ["kill_before", "kill_after", "lost_before", "lost_after", "late", "500_before"]
 
@@ -31,7 +35,9 @@ def session(endpoint: ScriptedBatches, out: Path, clock: trio.testing.MockClock)
             await headrace.run(client, ROWS, out=out, prompt="{name}", id_column="id", engine=engine)
 
     try:
-        trio.run(main, clock=clock)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("anyio.to_thread.run_sync", run_at_once)
+            trio.run(main, clock=clock)
     except BaseException as error:
         if not is_kill(error):
             raise
@@ -45,7 +51,7 @@ def is_kill(error: BaseException) -> bool:
     return isinstance(error, Killed)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     accidents=st.dictionaries(st.integers(0, 60), st.sampled_from(ACCIDENTS), max_size=12),
     failures=st.sampled_from([0.0, 0.3]),

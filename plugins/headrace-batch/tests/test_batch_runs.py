@@ -14,12 +14,17 @@ import trio
 import trio.testing
 
 import headrace
-from batch_runs import errors_of, lines_of, rows, run
+from batch_runs import errors_of, lines_of, rows, run, run_at_once
 from headrace_batch import BatchEngine
 from headrace_cost import Cost
 from scripted_batches import BATCH_TIME, ScriptedBatches
 
 pytestmark = pytest.mark.trio
+
+
+@pytest.fixture(autouse=True)
+def without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anyio.to_thread.run_sync", run_at_once)
 
 
 def folder_of(out: Path) -> Path:
@@ -172,7 +177,7 @@ async def test_a_batch_waits_for_room_in_the_budget(
     autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:
     endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
-    cost = Cost(prices=PRICES, budget="0.004")  # a row is estimated at 0.0004 or a little more
+    cost = Cost(prices=PRICES, budget="0.0035")  # a row is estimated at 0.0004 or a little more
     result = await run(
         endpoint, out, rows(9), BatchEngine(max_requests=3), [cost], parameters={"max_tokens": 100}
     )
@@ -265,7 +270,7 @@ async def test_each_model_and_path_has_its_own_batch(
             [("/v1/chat/completions", "a"), ("/v1/responses", "a"), ("/v1/chat/completions", "b")]
         )
     ]
-    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    source.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
     endpoint = ScriptedBatches()
     client = headrace.Client(base_url="https://batches.test/v1", policies=[], transport=endpoint)
     async with client:

@@ -73,9 +73,7 @@ class PartMerger:
         """
         async with self._turn:
             merge = _Merge(self, part, endpoint, batch.seconds or 0.0, final)
-            report, downloads = await self._download(merge, batch)
-            if downloads > 1:
-                report.repeated = 0  # rows of the downloads before
+            report = await self._download(merge, batch)
             merge.end()
             missing = (batch.finished or 0) - report.lines
             found = [str(report)] if str(report) else []
@@ -85,12 +83,12 @@ class PartMerger:
                 self._setup.notify(f"Batch {batch.id} (part {part.number}): {', '.join(found)}.")
             return merge.merged
 
-    async def _download(self, merge: _Merge, batch: BatchView) -> tuple[FileReport, int]:
+    async def _download(self, merge: _Merge, batch: BatchView) -> FileReport:
         """Read all files of a batch, again if a connection is lost or lines are missing.
 
-        Returns what was wrong in the last download, and how many there were.
+        Returns what was wrong in the last download.
         """
-        downloads, short = 0, 0
+        downloads, short, repeated = 0, 0, 0
         while True:
             report = FileReport()
             downloads += 1
@@ -103,8 +101,11 @@ class PartMerger:
                 continue
             short += 1
             complete = report.lines >= (batch.finished or 0) and not report.cut
+            if downloads == 1:
+                repeated = report.repeated
             if complete or short == _MOST_SHORT_DOWNLOADS:
-                return report, downloads
+                report.repeated = repeated  # later downloads repeat all rows of the first
+                return report
             await anyio.sleep(_DOWNLOAD_PAUSE)
 
     def refuse(self, part: Part, endpoint: PartEndpoint, refusals: dict[str, str]) -> Merged:
@@ -176,8 +177,7 @@ class _Merge:
         if not self._final and (status is None or status >= 500 or status in {408, 409, 429}):
             return None
         if status is None:
-            failure = CallError(f"not executed by the batch: {line.reason}")
-            return Outcome(item.index, None, None, failure, 1, self._seconds, item)
+            return self._failure(item, line.reason)
         reply = Reply(status, Headers([]), line.body)
         if line.response is not None and line.response.request_id:
             reply.headers = Headers([(b"x-request-id", line.response.request_id.encode())])
@@ -194,6 +194,10 @@ class _Merge:
         found = None if error is not None else reply
         return Outcome(item.index, None, found, error, 1, self._seconds, item)
 
+    def _failure(self, item: WorkItem, reason: str) -> Outcome:
+        error = CallError(f"not executed by the batch: {reason}")
+        return Outcome(item.index, None, None, error, 1, self._seconds, item)
+
     def flush(self) -> None:
         """Hand over the results that are ready."""
         results, self._results = self._results, []
@@ -207,5 +211,9 @@ class _Merge:
                 result.shared = None  # other rows of the batch did not get this error
         self._results += self._failed
         self._failed = []
+        rest = self._rows.take_all(self._part)
+        if self._final:
+            self._results += [self._setup.result(item, self._failure(item, "no result")) for item in rest]
+        else:
+            self.merged.left += rest
         self.flush()
-        self.merged.left += self._rows.take_all(self._part)
