@@ -10,6 +10,7 @@ from typing import Any
 import anyio.lowlevel
 
 import headrace
+from headrace.bulk import Result
 from headrace_batch import BatchEngine
 from scripted_batches import ScriptedBatches
 
@@ -34,7 +35,7 @@ async def run(
     engine: BatchEngine | str = "batch",
     policies: Sequence[Any] = (),
     **arguments: Any,
-) -> headrace.Result:
+) -> Result:
     """Run a prompt over rows in batches."""
     client = headrace.Client(base_url=URL, model="m", policies=policies, transport=endpoint)
     async with client:
