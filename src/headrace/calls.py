@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, cast
 
 import anyio
 import attrs
@@ -200,6 +200,25 @@ class StreamResult:
 
     complete: bool = False
     error: BaseException | None = None
+
+
+class PartedContent(Protocol):
+    """A body that is read in parts while it is sent, like a file: its length, and slices of it."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, part: slice, /) -> bytes: ...
+
+
+Content: TypeAlias = bytes | PartedContent
+"""The encoded body of a call. Only a direct call can have one that is read in parts."""
+
+_CONTENT_PART = 256 * 1024
+
+
+def content_parts(content: Content) -> Iterator[bytes]:
+    """The body in parts of at most 256 KiB."""
+    for start in range(0, len(content), _CONTENT_PART):
+        yield content[start : start + _CONTENT_PART]
 
 
 # Without slots: attributes that few calls need stay class attributes; see `TokenHolder`.

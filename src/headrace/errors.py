@@ -9,6 +9,7 @@
         InputError               the input, template or output of a bulk run; names the file and the line
         JournalError             a journal that belongs to another run, is in use, damaged, or lost
       WorkerLost                 the processes of a bulk run keep dying
+      RunDetached                the rest of a bulk run goes on elsewhere
       CallError                  a call failed; names the request and whether a retry can help
         ConnectError             refused, not resolved, or reset before a response
           TLSError               handshake or certificate; never retried, never downgraded
@@ -71,6 +72,7 @@ __all__ = [
     "RateLimited",
     "ReplyTooLarge",
     "RequestError",
+    "RunDetached",
     "ServerError",
     "SettingsError",
     "SetupError",
@@ -114,6 +116,19 @@ class JournalError(SetupError):
 
 class WorkerLost(HeadraceError):
     """The worker processes of a bulk run keep dying. Finished items are in the journal."""
+
+
+class RunDetached(HeadraceError):
+    """The rest of a bulk run goes on elsewhere; a later session of the run fetches its results.
+
+    Args:
+        message: What goes on, and how to continue.
+        interrupted: Whether the session was stopped, and did not leave by itself.
+    """
+
+    def __init__(self, message: str, *, interrupted: bool = False) -> None:
+        super().__init__(message)
+        self.interrupted: bool = interrupted
 
 
 class CallError(HeadraceError):

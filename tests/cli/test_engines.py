@@ -141,6 +141,8 @@ def test_invalid_engines_are_plugin_errors(
     assert (result.exit_code, message in result.output) == (2, True), result.output
 
 
-def test_without_plugins_there_is_no_engine(headrace: Any, tmp_path: Path) -> None:
-    result = headrace.run("run", "x.csv", "--out", "o", "--engine", "farm", "--model", "m")
-    assert (result.code, "--engine farm: no plugin with an engine is installed" in result.err) == (2, True)
+def test_without_plugins_there_is_no_engine(bring: Callable[..., None]) -> None:
+    bring()
+    result = invoke("--engine", "farm")
+    assert result.exit_code == 2
+    assert "--engine farm: no plugin with an engine is installed" in result.output

@@ -2,8 +2,10 @@
 
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT, BulkRun
 from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
+from headrace.bulk.engine_setup import EngineSetup
 from headrace.bulk.executor import Executor, LocalExecutor, ResultHandler, WorkItem
 from headrace.bulk.file_limit import raise_file_limit
+from headrace.bulk.id_table import IdTable
 from headrace.bulk.input_check import InputCheck
 from headrace.bulk.item_result import ItemResult, item_result
 from headrace.bulk.journal import Journal
@@ -13,14 +15,15 @@ from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.result import Result
 from headrace.bulk.run import run
 from headrace.bulk.run_handle import Run
-from headrace.bulk.run_lock import lock_run
+from headrace.bulk.run_lock import RunIdentity, lock_run, run_identity
 from headrace.bulk.sources import Item, RowSource, Source, SourceKind
 from headrace.bulk.sources.arrow_values import json_values
 from headrace.bulk.summary import Summary
 from headrace.bulk.tables import write_table
 from headrace.bulk.task import Task
 from headrace.bulk.template import Template, as_text
-from headrace.pipeline.bulk_engines import Engine, Job
+from headrace.client.direct_calls import DirectCalls
+from headrace.pipeline.bulk_engines import Engine, ExecutorEngine, Job
 
 __all__ = [
     "BulkRun",
@@ -40,8 +43,12 @@ __all__ = [
 # For engines, which make the calls of a bulk run elsewhere.
 __all__ += [
     "WAIT_FOR_ENDPOINT",
+    "DirectCalls",
     "Engine",
+    "EngineSetup",
     "Executor",
+    "ExecutorEngine",
+    "IdTable",
     "InputCheck",
     "Item",
     "ItemResult",
@@ -50,6 +57,7 @@ __all__ += [
     "LineFile",
     "OutputLine",
     "ResultHandler",
+    "RunIdentity",
     "SourceKind",
     "Template",
     "WorkItem",
@@ -61,4 +69,5 @@ __all__ += [
     "lock_run",
     "raise_file_limit",
     "record_dropped_cost",
+    "run_identity",
 ]

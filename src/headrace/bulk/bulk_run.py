@@ -24,7 +24,7 @@ from headrace.bulk.row_calls import RowCalls, SingleCall
 from headrace.bulk.run_task import CallTask, RunTask
 from headrace.bulk.sources import Source
 from headrace.bulk.summary import Summary
-from headrace.errors import DeadlineExceeded, InputError, WorkerLost
+from headrace.errors import DeadlineExceeded, InputError, RunDetached, WorkerLost
 
 _log = logging.getLogger("headrace")
 
@@ -140,7 +140,7 @@ class BulkRun:
                 summary.stopped_by = DeadlineExceeded(f"the run's deadline of {self._deadline:g} s passed")
             if summary.stopped_by is None:
                 self._check_input()
-        except WorkerLost as error:
+        except (WorkerLost, RunDetached) as error:
             summary.stopped_by = error
         finally:
             summary.elapsed = anyio.current_time() - started
@@ -225,9 +225,16 @@ class BulkRun:
             group.start_soon(self._feed.read_ahead)
             with anyio.CancelScope() as calls:
                 group.start_soon(drop_hung_calls, executor, self._stopping, calls, self._notify)
+                stop = getattr(executor, "stop", None)
+                if stop is not None:
+                    group.start_soon(self._call_when_stopping, stop)
                 await executor.work(self._feed.items(), handle)
             group.cancel_scope.cancel()
         self._store(self._pending.end_pass(exhausted=not self._feed.has_more))
+
+    async def _call_when_stopping(self, stop: Callable[[], None]) -> None:
+        await self._stopping.wait()
+        stop()
 
     async def _sync_regularly(self) -> None:
         while True:

@@ -31,7 +31,7 @@ class WorkItem:
 
     index: int
     id: str
-    _request: Request | HeadraceError
+    _request: Request | HeadraceError | Callable[[str], Request]
     number: int = 0
     digest: int = 0
     step: int = 0
@@ -40,9 +40,20 @@ class WorkItem:
     @property
     def request(self) -> Request:
         """The request; raises the error if there is none."""
-        if isinstance(self._request, HeadraceError):
-            raise self._request
-        return self._request
+        request = self._request
+        if isinstance(request, Request):
+            return request
+        if isinstance(request, HeadraceError):
+            raise request
+        return request(self.id)
+
+    def store_request(self, load: Callable[[str], Request]) -> None:
+        """Keep the request elsewhere, because items that wait for hours should take little memory.
+
+        Args:
+            load: Returns the request for the id of an item; shared by many items.
+        """
+        self._request = load
 
 
 ResultHandler: TypeAlias = Callable[[list[ItemResult]], None]
@@ -56,7 +67,9 @@ class Executor(Protocol):
     """Makes the calls of items.
 
     An executor may also have ``async unfinished() -> UnfinishedCalls``, by which a stopping run reports what
-    its calls in flight wait for.
+    its calls in flight wait for. One whose calls go on without this process has ``stop()``: it is called when
+    the run must stop, and ``work`` then soon raises `RunDetached`. ``status``, a text, is shown with the
+    progress of the run.
     """
 
     @property

@@ -24,7 +24,7 @@ from headrace.bulk.id_table import IdTable
 from headrace.bulk.line_file import LineFile
 from headrace.bulk.output_line import decode_entry
 from headrace.bulk.output_path import cannot_be_written, check_output, index_of, real_path, sidecar_of
-from headrace.bulk.run_lock import lock_file, lock_run
+from headrace.bulk.run_lock import lock_file, lock_run, run_id
 from headrace.bulk.sources import Item
 from headrace.errors import JournalError
 
@@ -55,6 +55,7 @@ class Journal:
         first_index: The lowest index that no line has.
         spent: Cost in USD of the earlier sessions, including removed lines.
         steps: The journal of the steps, for a job with steps.
+        run_id: The id of the run, the same in all sessions; empty before the journal is entered.
 
     Raises:
         JournalError: On entering: the output is not a regular file, another process works on the run, the
@@ -84,6 +85,7 @@ class Journal:
         self.first_index: int = 0
         self.spent: Decimal = Decimal(0)
         self.steps: StepsJournal | None = None
+        self.run_id: str = ""
 
     def __enter__(self) -> Self:
         check_output(self.path)
@@ -94,6 +96,7 @@ class Journal:
             opened.callback(os.close, self._lock)
             self._file = held or self._open_output(opened)
             try:
+                self.run_id = run_id(self._lock)
                 self.spent = dropped_cost(self._lock)
                 self._read()
                 note_first_index(self._lock, self.first_index)

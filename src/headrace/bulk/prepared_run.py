@@ -15,6 +15,7 @@ import attrs
 
 from headrace.bulk.bulk_run import BulkRun
 from headrace.bulk.chosen_items import ChosenItems, Only, as_choice
+from headrace.bulk.engine_setup import EngineSetup
 from headrace.bulk.executor import Executor, LocalExecutor, carry_over
 from headrace.bulk.input_check import FIRST_PART, InputCheck
 from headrace.bulk.journal import Journal
@@ -32,7 +33,7 @@ from headrace.bulk.steps import Step, StepCalls, StepsJournal, StepTask
 from headrace.bulk.tables import Table, is_table
 from headrace.bulk.task import Task
 from headrace.client import Client
-from headrace.errors import InputError
+from headrace.errors import InputError, SettingsError
 
 T = TypeVar("T", bound=Table)
 
@@ -157,6 +158,36 @@ class PreparedRun:
             return LocalExecutor(client, task.choices, max_in_flight, task.fail_on)
         choices = [step.task.choices for step in task.steps]
         return LocalExecutor(client, (), max_in_flight, task.fail_on, choices)
+
+    def engine_setup(
+        self,
+        client: Client,
+        journal: Journal | MemoryJournal | StdoutLines,
+        notify: Callable[[str], None],
+    ) -> EngineSetup:
+        """What an engine needs to make the calls of this run; the client may be opened later.
+
+        Raises:
+            SettingsError: The run has no output file, or rows that need several calls.
+        """
+        task = self.task
+        if isinstance(task, StepTask) or getattr(task, "samples", None) is not None:
+            raise SettingsError("engine=: leave out steps= and samples=; each row has one call in a batch")
+        if not isinstance(journal, Journal):
+            raise SettingsError("engine=: needs a file as out=, by which the run can be continued")
+        carry_over(client, journal.spent)
+        return EngineSetup(
+            client=client,
+            out=journal.path,
+            run_id=journal.run_id,
+            choices=task.choices,
+            answer=task.answer,
+            fail_on=task.fail_on,
+            spent=journal.spent,
+            is_done=lambda id: journal.digest_of(id) is not None,
+            sync=journal.sync,
+            notify=notify,
+        )
 
     def process_executor(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
@@ -11,6 +12,7 @@ from typing import Any, Literal
 from anyio import to_thread
 
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT
+from headrace.bulk.chosen_engine import executor_engine
 from headrace.bulk.chosen_items import Only
 from headrace.bulk.embedding import arguments_of_task, prepare_embedding
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON, FailOn
@@ -27,6 +29,9 @@ from headrace.bulk.steps import Step
 from headrace.bulk.task import OnMissing
 from headrace.client import Client
 from headrace.errors import SettingsError
+from headrace.pipeline.bulk_engines import ExecutorEngine
+
+_log = logging.getLogger("headrace")
 
 
 def run(
@@ -63,6 +68,7 @@ def run(
     keep_done: bool = False,
     fresh: bool = False,
     processes: int = 1,
+    engine: str | ExecutorEngine | None = None,
     table: str | os.PathLike[str] | None = None,
     only: Only | None = None,
     steps: Sequence[Step] | None = None,
@@ -146,6 +152,8 @@ def run(
         processes: The number of processes that make the calls. With more than 1, ``client`` must be a
             picklable callable, like ``functools.partial(headrace.Client, model="…")``. They share
             ``max_in_flight`` and the budget.
+        engine: The engine that makes the calls, or its name, like "batch"; None for ordinary calls. It needs
+            an output and one process.
         table: Write the finished items as a table when the session ends, to a path that ends in ``.csv`` or
             ``.parquet``; see `write_table`. It is written also if this call is cancelled.
         only: Which items are sent: "failed" is the same as ``retry_failed``. The `pathlib.Path` of a file
@@ -238,6 +246,9 @@ def run(
     async def open_session() -> AsyncIterator[Session]:
         display, events = display_for(progress), None
         opened, make_client = _client_of(client, processes)
+        chosen = None if engine is None else executor_engine(engine)
+        if chosen is not None and processes != 1:
+            raise SettingsError(f"processes={processes}: leave it out; engine= works in one process")
         if display is not None and make_client is not None:
             events = ClientEvents()
             opened.observe(events)
@@ -256,7 +267,14 @@ def run(
                 journal, wait_for_endpoint=wait_for_endpoint, deadline=deadline, summary=result
             )
             async with prepared.table_at_end():
-                if make_client is not None and processes != 1:
+                if chosen is not None:
+                    setup = prepared.engine_setup(opened, journal, _log.info)
+                    async with (
+                        nullcontext() if make_client is None else opened,
+                        chosen.open_executor(setup, {}) as engine_executor,
+                    ):
+                        yield Session(bulk, engine_executor, result, display, events)
+                elif make_client is not None and processes != 1:
                     most = max_in_flight or opened.settings.max_in_flight
                     watched = {} if events is None else {"on_event": events.on_event}
                     async with prepared.process_executor(

@@ -6,12 +6,15 @@ the cost of lines that were removed from the output.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import attrs
 import msgspec
 
 from headrace._support.lenient_json import NOT_JSON
@@ -98,6 +101,8 @@ def lock_run(
             raise JournalError(_refusal(out, changed[0], old or {}, fingerprint))
         if old is None or changed:
             record = {"headrace": _FORMAT, **fingerprint} | ({} if command is None else {"command": command})
+            if old is None:
+                record["run"] = secrets.token_hex(8)
             append_record(lock, encode_json(record))
     except OSError as error:
         os.close(lock)
@@ -202,6 +207,50 @@ def _last_fingerprint(sidecar: Path, written: bytes) -> dict[str, Any] | None:
         if "headrace" in record:
             found = record
     return found
+
+
+def run_id(sidecar: int) -> str:
+    """The id of the run of a sidecar that is open and locked."""
+    return _identity(os.pread(sidecar, LARGEST_SIDECAR, 0)).id
+
+
+@attrs.frozen
+class RunIdentity:
+    """What identifies a run for programs that do not take part in it.
+
+    Attributes:
+        id: The id of the run, the same in all its sessions.
+        command: The command that began it, without secrets; None for a run from Python.
+    """
+
+    id: str
+    command: str | None
+
+
+def run_identity(out: str | os.PathLike[str]) -> RunIdentity:
+    """The identity of the run that writes to an output, also while it does.
+
+    Args:
+        out: The output.
+
+    Raises:
+        JournalError: There is no such run.
+    """
+    sidecar = sidecar_of(out)
+    try:
+        return _identity(sidecar.read_bytes())
+    except (OSError, ValueError, AttributeError):
+        raise JournalError(
+            f"{os.fspath(out)}: is not the output of a run; {sidecar.name} is missing"
+        ) from None
+
+
+def _identity(written: bytes) -> RunIdentity:
+    first = written.partition(b"\n")[0]
+    record = msgspec.json.decode(first)
+    # A run of an older version has no id of its own.
+    id = record.get("run") or hashlib.blake2b(first, digest_size=8).hexdigest()
+    return RunIdentity(str(id), record.get("command"))
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[str]:

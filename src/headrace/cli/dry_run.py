@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from headrace.bulk.prepared_run import PreparedRun
     from headrace.calls import Request
     from headrace.client import Client
+    from headrace.pipeline.bulk_engines import ExecutorEngine
 
 SHOWN = 3
 """How many rows are shown."""
@@ -58,13 +59,17 @@ class Estimate:
             self.most += price(model, tokens, output or 0) or 0
 
 
-def preview(client: Client, prepared: PreparedRun) -> str:
-    """The first requests, their number, and an estimate of tokens and cost; sends nothing."""
+def preview(client: Client, prepared: PreparedRun, engine: ExecutorEngine | None = None) -> str:
+    """The first requests, their number, and an estimate of tokens and cost; sends nothing.
+
+    If ``engine`` has its own prices, both costs are shown.
+    """
     task, total = prepared.task, prepared.check.finish()
     assert isinstance(task, Task)
     items = total
     lines: list[str] = []
     estimate, price = Estimate(), price_of(client)
+    with_engine, engine_price = Estimate(), getattr(engine, "price_of", lambda client: None)(client)
     first: InputError | None = None
     for number, item in enumerate(task.source.items()):
         try:
@@ -77,6 +82,8 @@ def preview(client: Client, prepared: PreparedRun) -> str:
             total -= 1
         else:
             estimate.add(request, price)
+            if engine_price is not None:
+                with_engine.add(request, engine_price)
         if number < SHOWN:
             lines += [printable(line) for line in (f"--- {item.id}", *shown)]
     lines.append(f"{format_count(total, 'request')} would be sent to {addresses(client)}; nothing was.")
@@ -88,14 +95,23 @@ def preview(client: Client, prepared: PreparedRun) -> str:
     if first is not None:
         without = format_count(items - total, "item")
         lines.append(f"{without} would fail without a call; first: {first}")
-    lines += figures(estimate, total)
+    costs = [("estimated", estimate)]
+    if engine is not None and engine_price is not None:
+        costs = [("at once", estimate), (engine.name, with_engine)]
+    lines += figures(estimate, total, costs)
     if estimate.unpriced < total:
         lines.append("  For a better estimate, --sample 20 sends 20 of the rows.")
     return "\n".join(lines)
 
 
-def figures(estimate: Estimate, total: int) -> list[str]:
-    """The lines with the estimated tokens and cost of this many requests."""
+def figures(estimate: Estimate, total: int, costs: Sequence[tuple[str, Estimate]] | None = None) -> list[str]:
+    """The lines with the estimated tokens and cost of this many requests.
+
+    Args:
+        estimate: The estimate.
+        total: The number of requests.
+        costs: Estimates of the cost with their names; None for that of ``estimate`` alone.
+    """
     tokens = f"  tokens     about {estimate.prompt_tokens:,} in"
     if not estimate.unlimited:
         tokens += f", at most {estimate.output_tokens:,} out"
@@ -106,16 +122,21 @@ def figures(estimate: Estimate, total: int) -> list[str]:
         tokens += f"; out unknown, because max_tokens is not set in {without}"
     if estimate.unpriced == total:
         return [tokens, "  cost       unknown: the model has no price, or headrace-cost is not installed"]
+    amounts = "; ".join(f"{name}: {_amount(each)}" for name, each in costs or [("estimated", estimate)])
     if estimate.unlimited:
-        cost = f"  cost       estimated: {format_usd(estimate.least)} plus the cost of the answers"
+        cost = f"  cost       {amounts} plus the cost of the answers"
     else:
-        least, most = format_usd(estimate.least), format_usd(estimate.most)
-        cost = f"  cost       estimated: {least} to {most}, depending on the length of the answers"
+        cost = f"  cost       {amounts}, depending on the length of the answers"
     if estimate.unpriced:
         cost += f"; {estimate.unpriced:,} have no price"
     if estimate.with_media:
         cost += "\n  The estimate does not count the tokens of images, files and audio."
     return [tokens, cost]
+
+
+def _amount(estimate: Estimate) -> str:
+    least = format_usd(estimate.least)
+    return least if estimate.unlimited else f"{least} to {format_usd(estimate.most)}"
 
 
 def price_of(client: Client) -> Callable[[str, int, int], Decimal | None]:

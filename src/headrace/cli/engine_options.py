@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 from click.core import ParameterSource
@@ -13,8 +13,10 @@ from headrace.cli.help_sections import CommandWithSections
 from headrace.errors import PluginError, SettingsError
 
 if TYPE_CHECKING:
-    from headrace.pipeline.bulk_engines import Engine
+    from headrace.pipeline.bulk_engines import Engine, ExecutorEngine
     from headrace.pipeline.plugin_manager import Plugin, Plugins
+
+    AnyEngine: TypeAlias = Engine | ExecutorEngine
 
 
 class CommandWithEngines(CommandWithSections):
@@ -24,7 +26,7 @@ class CommandWithEngines(CommandWithSections):
     as long as the rest of ``--help``.
     """
 
-    _engines: dict[str, Engine] | None = None
+    _engines: dict[str, AnyEngine] | None = None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments; load the engines first if they may be needed."""
@@ -39,7 +41,7 @@ class CommandWithEngines(CommandWithSections):
             return super().parse_args(ctx, args)
 
     @property
-    def engines(self) -> dict[str, Engine]:
+    def engines(self) -> dict[str, AnyEngine]:
         """The engines by name; raises `PluginError` for an invalid one, or for names that clash."""
         if self._engines is None:
             from headrace.pipeline.plugin_manager import Plugins
@@ -47,7 +49,7 @@ class CommandWithEngines(CommandWithSections):
             self._engines = {engine.name: engine for _, engine in self.engines_of(Plugins())}
         return self._engines
 
-    def engines_of(self, plugins: Plugins) -> list[tuple[Plugin, Engine]]:
+    def engines_of(self, plugins: Plugins) -> list[tuple[Plugin, AnyEngine]]:
         """The engines of each plugin; raises as ``engines`` does."""
         return _checked(plugins, {name for each in self.params for name in each.opts})
 
@@ -57,7 +59,7 @@ class CommandWithEngines(CommandWithSections):
         found = (self._engines or {}).values()
         return [*own, *(option for engine in found for option in engine.options), last]
 
-    def chosen(self, name: str | None, options: Mapping[str, Any]) -> tuple[Engine | None, dict[str, Any]]:
+    def chosen(self, name: str | None, options: Mapping[str, Any]) -> tuple[AnyEngine | None, dict[str, Any]]:
         """The engine called ``name`` and the values of its options.
 
         Raises `SettingsError` for an unknown engine, and for an option of another engine.
@@ -77,7 +79,7 @@ class CommandWithEngines(CommandWithSections):
         return engine, values
 
 
-def _unknown(name: str, engines: Mapping[str, Engine]) -> str:
+def _unknown(name: str, engines: Mapping[str, AnyEngine]) -> str:
     from headrace.settings.known_plugins import missing_plugin
 
     distribution = missing_plugin(name)
@@ -86,14 +88,15 @@ def _unknown(name: str, engines: Mapping[str, Engine]) -> str:
     return f"no such engine; {nearest(name, engines)}" if engines else "no plugin with an engine is installed"
 
 
-def _checked(plugins: Plugins, taken: set[str]) -> list[tuple[Plugin, Engine]]:
-    from headrace.pipeline.bulk_engines import Engine
+def _checked(plugins: Plugins, taken: set[str]) -> list[tuple[Plugin, AnyEngine]]:
+    from headrace.pipeline.bulk_engines import Engine, ExecutorEngine
 
-    engines: list[tuple[Plugin, Engine]] = []
+    engines: list[tuple[Plugin, AnyEngine]] = []
     for plugin, found in plugins.engines():
-        if not isinstance(found, Engine):
+        if not isinstance(found, (Engine, ExecutorEngine)):
             raise PluginError(
-                f"{plugin}: {found!r} is not an engine: it needs name, options and run(job, options)"
+                f"{plugin}: {found!r} is not an engine: it needs name, options and run(job, options), or "
+                "open_executor(setup, options)"
             )
         if any(found.name == engine.name for _, engine in engines):
             raise PluginError(f"{plugin}: another plugin has an engine called {found.name!r}")

@@ -146,9 +146,9 @@ def run(
     from headrace.cli.option_names import with_options
     from headrace.cli.progress import ProgressDisplay
     from headrace.cli.summary_output import SummaryOutput
-    from headrace.cli.terminal_run import perform, run_async
+    from headrace.cli.terminal_run import perform, perform_with_engine, run_async
     from headrace.errors import HeadraceError, InputError, JournalError, SettingsError
-    from headrace.pipeline.bulk_engines import Job
+    from headrace.pipeline.bulk_engines import Engine, ExecutorEngine, Job
 
     if sample is not None and not dry_run:
         raise SettingsError("--sample: needs --dry-run")
@@ -182,7 +182,10 @@ def run(
         raise SettingsError(f"{option}: not for a job with steps; leave it out")
     if sample is not None and here["samples"] is not None:
         raise SettingsError("--sample: leave out --samples; an endpoint may need several requests for a row")
-    if chosen is not None:
+    executor_engine = chosen if isinstance(chosen, ExecutorEngine) else None
+    if executor_engine is not None and processes != 1:
+        raise SettingsError(f"--processes: leave it out; --engine {engine} works in one process")
+    if isinstance(chosen, Engine):
         single = (
             dry_run,
             target.table is not None,
@@ -241,7 +244,7 @@ def run(
         if steps is not None:
             click.echo(preview_steps(client, prepared))
         elif sample is None:
-            click.echo(preview(client, prepared))
+            click.echo(preview(client, prepared, executor_engine))
         else:
             text = run_async(lambda: take_sample(client, prepared, sample))
             click.echo(with_options(text, click.get_current_context()))
@@ -251,7 +254,11 @@ def run(
             journal, wait_for_endpoint=wait_for_endpoint, deadline=deadline, notify=display.print_line
         )
         try:
-            if processes == 1:
+            if executor_engine is not None:
+                setup = prepared.engine_setup(client, journal, display.print_line)
+                open_executor = functools.partial(executor_engine.open_executor, setup, engine_values)
+                summary = run_async(lambda: perform_with_engine(bulk, open_executor, client, display))
+            elif processes == 1:
                 raise_file_limit(client.settings.max_in_flight)
                 local = prepared.local_executor(client, journal)
                 summary = run_async(lambda: perform(bulk, local, client, display))
@@ -293,9 +300,11 @@ def client_for(verbose: bool, quiet: bool, **keywords: Any) -> Client:
 
 def exit_code(summary: Summary) -> int:
     """The exit code of the command; see its help."""
+    from headrace.errors import InputError, RunDetached
+
     if summary.stopped_by == "interrupt" and summary.left:
         return INTERRUPTED
-    from headrace.errors import InputError
-
+    if isinstance(summary.stopped_by, RunDetached):
+        return INTERRUPTED if summary.stopped_by.interrupted else 0
     some_failed = summary.left or summary.failed or summary.failed_before or not summary.counted
     return SOME_FAILED if some_failed or isinstance(summary.stopped_by, InputError) else 0

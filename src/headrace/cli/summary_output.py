@@ -58,10 +58,12 @@ def _as_text(summary: Summary, stopped: str, out: str, table: str | None, *, res
 def _stop_sentence(summary: Summary, *, resumable: bool) -> str:
     """Why the session stopped early, and how to continue; empty if it did not."""
     from headrace.cli.option_names import with_options
-    from headrace.errors import InputError
+    from headrace.errors import InputError, RunDetached
 
     if summary.stopped_by is None:
         return ""
+    if isinstance(summary.stopped_by, RunDetached):
+        return str(summary.stopped_by)
     why = ""
     if summary.stopped_by != "interrupt":
         why = f"Stopped: {with_options(str(summary.stopped_by), click.get_current_context())}. "

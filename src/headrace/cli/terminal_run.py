@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import signal
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TypeVar
 
 import anyio
@@ -17,6 +17,9 @@ from headrace.bulk.gc_tuning import reduced_gc
 from headrace.cli.progress import ProgressDisplay
 
 T = TypeVar("T")
+
+_FINISHED = "Stopping: calls in flight are being finished. Ctrl-C again drops them."
+_LEFT = "Stopping: what is being sent is finished first. Ctrl-C again drops it."
 
 
 def run_async(main: Callable[[], Awaitable[T]]) -> T:
@@ -46,23 +49,45 @@ async def perform(
         resource: The client or the processes that the executor needs; open while the run is performed.
         display: Shows the progress.
     """
+    return await _perform(bulk, lambda: nullcontext(executor), resource, display, _FINISHED)
+
+
+async def perform_with_engine(
+    bulk: BulkRun,
+    open_executor: Callable[[], AbstractAsyncContextManager[Executor]],
+    client: AbstractAsyncContextManager[object],
+    display: ProgressDisplay,
+) -> Summary:
+    """As `perform`, with the executor of an engine, which is opened after the client."""
+    return await _perform(bulk, open_executor, client, display, _LEFT)
+
+
+async def _perform(
+    bulk: BulkRun,
+    open_executor: Callable[[], AbstractAsyncContextManager[Executor]],
+    resource: AbstractAsyncContextManager[object],
+    display: ProgressDisplay,
+    notice: str,
+) -> Summary:
     async with task_group() as signals:
-        signals.start_soon(_stop_on_signals, bulk, display, signals.cancel_scope)
+        signals.start_soon(_stop_on_signals, bulk, display, signals.cancel_scope, notice)
         with reduced_gc():
-            async with resource, display.shown(bulk.summary, executor):
+            async with resource, open_executor() as executor, display.shown(bulk.summary, executor):
                 await bulk.perform(executor)
         signals.cancel_scope.cancel()
     return bulk.summary
 
 
-async def _stop_on_signals(bulk: BulkRun, display: ProgressDisplay, scope: anyio.CancelScope) -> None:
+async def _stop_on_signals(
+    bulk: BulkRun, display: ProgressDisplay, scope: anyio.CancelScope, notice: str
+) -> None:
     try:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
                 if bulk.summary.stopped_by is not None:
                     scope.cancel()
                 bulk.stop()
-                display.print_line("Stopping: calls in flight are being finished. Ctrl-C again drops them.")
+                display.print_line(notice)
     finally:
         # Until the event loop is closed, Ctrl-C ends the process at once: a KeyboardInterrupt in a callback
         # of the closing loop would be printed and ignored.

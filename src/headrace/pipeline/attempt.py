@@ -68,7 +68,7 @@ def with_raise_for_status(send: Send, max_stream_bytes: float = math.inf) -> Sen
             elif request.answer is not None:
                 reply = await structured_attempt(call, request.answer)
             else:
-                reply = await (send(call) if endpoint.is_plain else send_rewritten(call))
+                reply = await (send(call) if endpoint.is_plain else send_rewritten(send, call))
                 if not 200 <= reply.status < 300:
                     raise status_error(call, reply)
                 try:
@@ -83,29 +83,10 @@ def with_raise_for_status(send: Send, max_stream_bytes: float = math.inf) -> Sen
         reply._endpoint = endpoint
         return reply
 
-    def send_rewritten(call: Call) -> Awaitable[Reply]:
-        rewritten, key = rewrite_for_endpoint(call), call.endpoint.api_key
-        if isinstance(key, RefreshableKey):
-            return send_with_refreshable_key(key, call, rewritten)
-        return send(rewritten)
-
-    async def send_with_refreshable_key(key: RefreshableKey, call: Call, rewritten: Call) -> Reply:
-        """Send; if the endpoint rejects the key and there is a new one, send again."""
-        if key.version == 0:
-            call.attempts -= 1  # nothing has been sent yet
-            await refresh_key(key, 0, call)
-            call.attempts += 1
-        version = key.version
-        reply = await send(rewritten)
-        if reply.status == 401 and await refresh_key(key, version, call):
-            call.attempts += 1
-            reply = await send(rewritten)
-        return reply
-
     async def streamed_attempt(call: Call) -> Reply:
         if call.endpoint in without_usage:
             stop_asking_for_usage(call)
-        reply = await send_rewritten(call)
+        reply = await send_rewritten(send, call)
         if (
             reply.status in {400, 422}
             and b"stream_options" in reply.content
@@ -114,7 +95,7 @@ def with_raise_for_status(send: Send, max_stream_bytes: float = math.inf) -> Sen
         ):
             without_usage.add(call.endpoint)
             call.attempts += 1
-            reply = await send_rewritten(call)
+            reply = await send_rewritten(send, call)
         if 200 <= reply.status < 300:
             return await open_stream(call, reply, max_stream_bytes)
         raise status_error(call, reply)
@@ -125,7 +106,7 @@ def with_raise_for_status(send: Send, max_stream_bytes: float = math.inf) -> Sen
         for mode in modes.remaining(endpoint, model, answer):
             call.attempts += bool(rejected)
             set_response_format(call, answer, mode)
-            reply = await send_rewritten(call)
+            reply = await send_rewritten(send, call)
             if reply.status not in {400, 422} or not rejects_format(reply.content):
                 for rejected_mode, content in rejected:
                     modes.reject(endpoint, model, answer, rejected_mode, content)
@@ -139,6 +120,28 @@ def with_raise_for_status(send: Send, max_stream_bytes: float = math.inf) -> Sen
     without_usage: set[Endpoint] = set()
     modes = SchemaModes()
     return attempt
+
+
+def send_rewritten(send: Send, call: Call) -> Awaitable[Reply]:
+    """Send a call with the model name, the path and the key that its endpoint uses."""
+    rewritten, key = rewrite_for_endpoint(call), call.endpoint.api_key
+    if isinstance(key, RefreshableKey):
+        return _send_with_refreshable_key(send, key, call, rewritten)
+    return send(rewritten)
+
+
+async def _send_with_refreshable_key(send: Send, key: RefreshableKey, call: Call, rewritten: Call) -> Reply:
+    """Send; if the endpoint rejects the key and there is a new one, send again."""
+    if key.version == 0:
+        call.attempts -= 1  # nothing has been sent yet
+        await refresh_key(key, 0, call)
+        call.attempts += 1
+    version = key.version
+    reply = await send(rewritten)
+    if reply.status == 401 and await refresh_key(key, version, call):
+        call.attempts += 1
+        reply = await send(rewritten)
+    return reply
 
 
 async def refresh_key(key: RefreshableKey, version: int, call: Call) -> bool:

@@ -1,8 +1,12 @@
-"""Engines execute bulk runs elsewhere than in processes of this machine, for example on Ray."""
+"""Engines make the calls of bulk runs in another way than calls of this process.
+
+One kind has the whole run to itself, for example on Ray. The other kind is an executor of the usual run.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -11,6 +15,8 @@ import attrs
 if TYPE_CHECKING:
     import click
 
+    from headrace.bulk.engine_setup import EngineSetup
+    from headrace.bulk.executor import Executor
     from headrace.bulk.summary import Summary
     from headrace.client import Client
 
@@ -92,4 +98,37 @@ class Engine(Protocol):
 
         Raises:
             InputError, JournalError, SettingsError: Before anything is sent.
+        """
+
+
+@runtime_checkable
+class ExecutorEngine(Protocol):
+    """Makes the calls of ``headrace run --engine NAME``, and leaves the rest of the run as it is.
+
+    The input, the journal, tables and the summary are those of a run without an engine.
+
+    An engine may also have ``price_of(client)``. It returns a function that takes a model and its numbers of
+    prompt and output tokens, and returns their price in USD with this engine, or None if it is unknown.
+    ``--dry-run`` then shows both costs.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name for ``--engine``."""
+
+    @property
+    def options(self) -> Sequence[click.Option]:
+        """Options to add to the command."""
+
+    def open_executor(
+        self, setup: EngineSetup, options: Mapping[str, Any], /
+    ) -> AbstractAsyncContextManager[Executor]:
+        """Open the executor of a session; the client of ``setup`` is open.
+
+        Args:
+            setup: What belongs to the run.
+            options: The values of `options`, by name; empty for `headrace.run`.
+
+        Raises:
+            HeadraceError: The run cannot begin.
         """

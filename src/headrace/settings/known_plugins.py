@@ -5,6 +5,7 @@ from __future__ import annotations
 _PLUGINS = frozenset(
     {
         "adaptive",
+        "batch",
         "breaker",
         "cache",
         "cost",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from headrace.calls import Request
+from headrace.calls import Content, Request
 from headrace.endpoint import FRAMING, Endpoint, unsendable
 from headrace.errors import RequestError
 from headrace.keys import RefreshableKey
@@ -89,9 +89,11 @@ class RequestWriter(Generic[Head]):
 class Http1Writer(RequestWriter[tuple[bytes, bytes]]):
     """Writes HTTP/1.1 requests to one endpoint."""
 
-    def write(self, request: Request, content: bytes, *, streamed: bool) -> bytes:
-        """The bytes of one request. ``content`` is its JSON body, empty for none."""
+    def write(self, request: Request, content: Content, *, streamed: bool) -> bytes:
+        """The bytes of one request. A ``content`` that is read in parts is not included."""
         head, content_type = self.head(request, streamed=streamed)
+        if not isinstance(content, bytes):
+            return b"%b%bContent-Length: %d\r\n\r\n" % (head, content_type, len(content))
         if content:
             return b"%b%bContent-Length: %d\r\n\r\n%b" % (head, content_type, len(content), content)
         return head + (b"\r\n" if request.method in {"GET", "HEAD"} else b"Content-Length: 0\r\n\r\n")
@@ -110,7 +112,7 @@ Fields: TypeAlias = list[tuple[bytes, bytes]]
 class Http2Writer(RequestWriter[tuple[Fields, Fields]]):
     """Writes HTTP/2 requests to one endpoint, as lists of fields."""
 
-    def fields(self, request: Request, content: bytes, *, streamed: bool) -> Fields:
+    def fields(self, request: Request, content: Content, *, streamed: bool) -> Fields:
         """The fields of one request. ``content`` is its JSON body, empty for none."""
         bare, with_content_type = self.head(request, streamed=streamed)
         if content:

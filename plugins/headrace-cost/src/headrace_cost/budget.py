@@ -30,6 +30,9 @@ class BudgetAccount(Protocol):
     async def reserve(self, amount: Decimal, priority: float = 0) -> bool:
         """Wait until ``amount`` fits, and reserve it; False if it can never fit."""
 
+    def reserve_always(self, amount: Decimal) -> None:
+        """Reserve an ``amount`` that is already owed, even if it does not fit."""
+
     def settle(self, amount: Decimal, cost: Decimal) -> None:
         """Release a reservation of ``amount`` and record the attempt's ``cost``."""
 
@@ -93,6 +96,10 @@ class LocalBudget:
             self._wake_waiters()  # the next one may fit
             raise
         return True
+
+    def reserve_always(self, amount: Decimal) -> None:
+        """See `BudgetAccount.reserve_always`."""
+        self.reserved = add(self.reserved, amount)
 
     def settle(self, amount: Decimal, cost: Decimal) -> None:
         """See `BudgetAccount.settle`."""

@@ -25,6 +25,7 @@ from headrace import (
 )
 from headrace.plugins import SHARED_FOLDER
 from headrace_cost.attempt_pricing import AttemptPricer
+from headrace_cost.batch_prices import BatchPrices
 from headrace_cost.budget import BudgetAccount, LocalBudget
 from headrace_cost.budget_enforcement import amount_spent, budget_exceeded, reserve, settle_stream
 from headrace_cost.charges import NOTE_KEY, Charge, sum_charges
@@ -125,6 +126,10 @@ class Cost:
         """The most that a call with these numbers of tokens costs in USD; None if the price is unknown."""
         price = self._price_list.find((endpoint, model, None))
         return None if price is None else price.worst_case(prompt_tokens, output_tokens)
+
+    def batch_prices(self) -> BatchPrices:
+        """Prices for calls that an endpoint makes in a batch; they share the totals and the budget."""
+        return BatchPrices(self._price_list, self._totals, self._open_account(), self.assumed_output_tokens)
 
     def resume(self, spent: Decimal) -> None:
         """Count at least ``spent`` USD of the budget as spent; a resumed run calls this.

@@ -97,6 +97,12 @@ class Ledger:
         self._reserved = add(self._reserved, amount)
         return True
 
+    def reserve_always(self, amount: Decimal) -> None:
+        """See `headrace_cost.budget.BudgetAccount.reserve_always`."""
+        self._reserved = add(self._reserved, amount)
+        with self._locked_page() as page:
+            page.reserved[self._process_id] = add(page.reserved.get(self._process_id, ZERO), amount)
+
     def settle(self, amount: Decimal, cost: Decimal) -> None:
         """See `headrace_cost.budget.BudgetAccount.settle`."""
         if self._closed:

@@ -72,7 +72,7 @@ class RunState:
 
     @property
     def activity(self) -> str:
-        """Rate, failures, retries, calls in flight, cost."""
+        """Rate, failures, retries, calls in flight, cost, and what an engine says of itself."""
         summary = self.summary
         retries = summary.retries if self.events is None else self.events.retries
         parts = [
@@ -83,6 +83,8 @@ class RunState:
         ]
         if summary.cost is not None:
             parts.append(format_usd(summary.cost))
+        if status := getattr(self.executor, "status", ""):
+            parts.append(status)
         return " · ".join(parts)
 
     @property

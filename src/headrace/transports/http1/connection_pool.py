@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections import deque
 
+from anyio.lowlevel import checkpoint
+
 from headrace._support.clock import running_clock
-from headrace.calls import Call, Timeout
+from headrace.calls import Call, Content, Timeout, content_parts
 from headrace.errors import CallError, ClientStateError, ConnectError
 from headrace.replies import Headers, Reply
 from headrace.transports.connecting.connection_errors import (
@@ -116,9 +118,9 @@ class Http1Pool:
             parser.begin(method)
             phase = "write"
             try:
-                if not stream.send_nowait(request):
+                if not isinstance(call.content, bytes) or not stream.send_nowait(request):
                     limit = math.inf if timeout.write is None else self._now() + timeout.write
-                    if not await stream.send(request, parser.feed, min(end, limit)):
+                    if not await _send_parts(connection, request, call.content, min(end, limit)):
                         parser.disable_reuse()
                 phase = "read"
                 if call.streamed and await self._receive_success_head(connection, call, end):
@@ -273,6 +275,20 @@ class Http1Pool:
         """Close, and open no more connections."""
         self._closed = True
         self.close_idle()
+
+
+async def _send_parts(connection: Http1Connection, request: bytes, content: Content, limit: float) -> bool:
+    """Send a request, and the parts of its body one after the other; see `ByteStream.send`."""
+    feed = connection.parser.feed
+    sent = await connection.stream.send(request, feed, limit)
+    request = b""  # it holds the key, and some tools show the variables of a traceback
+    parts = () if isinstance(content, bytes) else content_parts(content)
+    for part in parts:
+        if not sent:
+            break
+        sent = await connection.stream.send(part, feed, limit)
+        await checkpoint()  # a fast network accepts each part at once
+    return sent
 
 
 def _is_connection_loss(error: BaseException) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 
+from headrace.calls import Content
 from headrace.errors import ProtocolError
 from headrace.transports.event_loops.event_loop import Waiter
 from headrace.transports.event_loops.poller import MAX_QUEUED_SENDS
@@ -31,7 +32,7 @@ class Http2Connection(StreamTable):
         self._set_deadline(self._liveness.next_check(busy=False))
 
     def send_request(
-        self, stream: Http2Stream, fields: Fields, content: bytes, *, track_upload: bool
+        self, stream: Http2Stream, fields: Fields, content: Content, *, track_upload: bool
     ) -> None:
         """Send a request on a reserved stream. ``stream`` receives the response.
 
@@ -39,9 +40,12 @@ class Http2Connection(StreamTable):
 
         ``track_upload``: whether `is_request_sent` must be exact.
         """
-        upload = len(content) > PART_SIZE or (track_upload and bool(content))
+        whole = b"" if not isinstance(content, bytes) or len(content) > PART_SIZE else content
+        if track_upload:
+            whole = b""
+        upload = len(whole) < len(content)
         try:
-            stream_id = self._engine.send_request(fields, b"" if upload else content, whole=not upload)
+            stream_id = self._engine.send_request(fields, whole, whole=not upload)
         except ConnectionDraining:
             self.close_when_idle()
             raise RequestNotProcessed from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import ssl
+from collections.abc import AsyncIterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from headrace.calls import Call
+from headrace.calls import Call, Content, content_parts
 from headrace.endpoint import FRAMING, Endpoint, unsendable
 from headrace.errors import CallError, CallTimeout, LocalResourceError, RequestError, SettingsError
 from headrace.keys import Secret
@@ -144,7 +145,7 @@ class HttpxTransport:
                 async with self._client_for(call.endpoint).stream(
                     request.method,
                     call.endpoint.base_url + request.path,
-                    content=call.content or None,
+                    content=_content_of(call) or None,
                     headers=_HiddenHeaders(self._headers_for(call)),
                     timeout=httpx.Timeout(
                         timeout.total, connect=timeout.connect, read=timeout.read, write=timeout.write
@@ -174,7 +175,7 @@ class HttpxTransport:
                     client.build_request(
                         request.method,
                         call.endpoint.base_url + request.path,
-                        content=call.content,
+                        content=_content_of(call),
                         headers=self._headers_for(call) | {"accept-encoding": "identity"},
                         timeout=httpx.Timeout(
                             None, connect=timeout.connect, read=timeout.read, write=timeout.write
@@ -242,6 +243,8 @@ class HttpxTransport:
         problem = unsendable(own, FRAMING)
         if problem:
             raise RequestError(problem)
+        if not isinstance(call.content, bytes):
+            own["content-length"] = str(len(call.content))  # otherwise httpx sends chunks
         return headers | own
 
     @staticmethod
@@ -255,6 +258,16 @@ class HttpxTransport:
         """Close the client."""
         for client in [self._client] if self._client is not None else self._own_clients.values():
             await client.aclose()
+
+
+def _content_of(call: Call) -> Any:
+    """The body as httpx takes it."""
+    return call.content if isinstance(call.content, bytes) else _parts_of(call.content)
+
+
+async def _parts_of(content: Content) -> AsyncIterator[bytes]:
+    for part in content_parts(content):
+        yield part
 
 
 def _credentials(endpoint: Endpoint) -> dict[str, str]:

@@ -113,6 +113,8 @@ class Batch:
         begin, end = self._at(_VALIDATED), self._at(_EXECUTED)
         share = 1.0 if now >= end else (now - begin) / (end - begin)
         due = int(len(self._to_execute) * share)
+        # Another request may have done more already, because it saw a later time.
+        due = max(due, self._begun)
         stop = min(due, self._begun + _LINES_EXECUTED)
         for position in self._to_execute[self._begun : stop]:
             line = self._content.read_line(position)

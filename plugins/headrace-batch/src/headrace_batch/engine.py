@@ -1,0 +1,111 @@
+"""The engine ``batch``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from headrace import Client
+from headrace_batch.options import MOST_BYTES, MOST_REQUESTS, BatchOptions, click_options, with_click_values
+
+if TYPE_CHECKING:
+    from headrace.bulk import EngineSetup, Executor
+
+
+class BatchEngine:
+    """Makes the calls of a bulk run in batches of the endpoint, for about half the price.
+
+    Args:
+        max_requests: The largest number of rows in a batch.
+        max_bytes: The largest size of a batch's file.
+        poll: The longest time between two looks at a batch, in seconds.
+        detach: Leave when all batches are created. The same run without it fetches the results.
+        stragglers: "batch" sends rows that a batch did not finish in a further batch, "sync" as ordinary
+            calls.
+        finish_by: The local time, like "06:00", at which the batches are cancelled and the rest is sent as
+            ordinary calls.
+
+    Raises:
+        SettingsError: A value is not valid.
+
+    Example:
+        ```python
+        engine = headrace_batch.BatchEngine(stragglers="sync")
+        await headrace.run(client, "products.csv", out="answers.jsonl", prompt="Sort {name}", engine=engine)
+        ```
+    """
+
+    name = "batch"
+
+    def __init__(
+        self,
+        *,
+        max_requests: int = MOST_REQUESTS,
+        max_bytes: int = MOST_BYTES,
+        poll: float = 60.0,
+        detach: bool = False,
+        stragglers: Literal["batch", "sync"] = "batch",
+        finish_by: str | None = None,
+    ) -> None:
+        self._options = BatchOptions(
+            max_requests=max_requests,
+            max_bytes=max_bytes,
+            poll=poll,
+            detach=detach,
+            stragglers=stragglers,
+            finish_by=finish_by,
+        )
+
+    @property
+    def options(self) -> Sequence[click.Option]:
+        """The additional options of ``headrace run``."""
+        return click_options()
+
+    def price_of(self, client: Client) -> Callable[[str, int, int], Decimal | None] | None:
+        """A function that prices tokens of a model in a batch; None without prices."""
+        from headrace_batch.pricing import price_of
+
+        return price_of(client)
+
+    def open_executor(
+        self, setup: EngineSetup, options: Mapping[str, Any]
+    ) -> AbstractAsyncContextManager[Executor]:
+        """Open the executor of a session."""
+        return _opened(setup, with_click_values(self._options, options))
+
+
+def batch_folder(out: Path, run: str) -> Path:
+    """The folder with the ledger and the files of a run's batches."""
+    return out.resolve().with_name(f"{out.name}.batch-{run}")
+
+
+@asynccontextmanager
+async def _opened(setup: EngineSetup, options: BatchOptions) -> AsyncIterator[Executor]:
+    # Imported here, because every headrace client imports its plugins.
+    from headrace_batch.endpoints import PartEndpoints
+    from headrace_batch.executor import BatchExecutor
+    from headrace_batch.ledger import Ledger
+    from headrace_batch.part_builder import remove_settled, remove_unplanned
+    from headrace_batch.pricing import PartMoney, batch_prices
+    from headrace_batch.recovery import adopt_batches, open_rows
+
+    ledger = Ledger(batch_folder(setup.out, setup.run_id), setup.run_id)
+    try:
+        endpoints = PartEndpoints(setup)
+        remove_unplanned(ledger.folder, ledger.parts)
+        if ledger.is_new:
+            adopted = sum([await adopt_batches(setup.run_id, ledger, each) for each in endpoints.all()])
+            if adopted:
+                setup.notify(f"{adopted:,} batches of this run are at the endpoint; they go on.")
+            await ledger.begin()
+        rows = await open_rows(ledger, endpoints, setup.is_done)
+        money = PartMoney(batch_prices(setup.client))
+        yield BatchExecutor(setup, options, ledger, endpoints, money, rows)
+    finally:
+        remove_settled(ledger.folder, ledger.parts)
+        ledger.close()

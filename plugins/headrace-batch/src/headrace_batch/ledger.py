@@ -1,0 +1,163 @@
+"""The ledger of a run's parts: one JSON line per event, durable before the next request is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import msgspec
+
+from headrace import JournalError
+from headrace.bulk import LineFile
+from headrace_batch.part import Part, Stage
+
+LEDGER = "ledger.jsonl"
+_FORMAT = 1
+_PLAN = ("rows", "size", "digest", "path", "model", "endpoint", "round", "reserved")
+"""The members of a part that are known when it is planned."""
+
+
+class _Record(msgspec.Struct, omit_defaults=True):
+    """A line: the run, a planned part, a part that reached a stage, or a limit that was learnt."""
+
+    run: str | None = None
+    format: int | None = None
+    part: int | None = None
+    stage: Stage | None = None
+    plan: dict[str, Any] | None = None
+    file: str | None = None
+    batch: str | None = None
+    refused: str | None = None
+    limits: dict[str, int] | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Record).decode
+
+
+@attrs.define
+class LedgerContent:
+    """What a ledger says.
+
+    Attributes:
+        run: The id of the run; None for an empty ledger.
+        parts: The parts by number.
+        limits: The limits that the endpoint taught: ``requests`` and ``bytes`` of a batch.
+        size: Bytes up to the last whole line.
+    """
+
+    run: str | None = None
+    parts: dict[int, Part] = attrs.field(factory=dict)
+    limits: dict[str, int] = attrs.field(factory=dict)
+    size: int = 0
+
+    def add(self, record: _Record) -> None:
+        """Apply a record."""
+        if record.run is not None:
+            self.run = record.run
+        if record.limits is not None:
+            self.limits.update(record.limits)
+        if record.part is None:
+            return
+        if record.plan is not None:
+            self.parts[record.part] = Part(number=record.part, **record.plan)
+        elif record.stage is not None:
+            changes = {name: getattr(record, name) for name in ("file", "batch", "refused")}
+            known = {name: value for name, value in changes.items() if value is not None}
+            self.parts[record.part].advance(record.stage, known)
+
+
+def read_ledger(path: Path) -> LedgerContent:
+    """Read a ledger; a torn line at its end is left out. One that does not exist is empty.
+
+    Raises:
+        JournalError: It is damaged.
+    """
+    content = LedgerContent()
+    try:
+        written = path.read_bytes()
+    except FileNotFoundError:
+        return content
+    for number, line in enumerate(written.splitlines(keepends=True), 1):
+        if not line.endswith(b"\n"):
+            break
+        try:
+            record = _decode(line)
+            if record.format not in (None, _FORMAT):
+                raise JournalError("is of another version of headrace-batch")
+            content.add(record)
+        except (ValueError, KeyError, TypeError, JournalError) as error:
+            raise JournalError(f"{path}:{number}: damaged: {error}") from None
+        content.size += len(line)
+    return content
+
+
+class Ledger:
+    """The ledger while a session has the run's lock. A context manager.
+
+    Args:
+        folder: The folder of the run's parts; it is created.
+        run: The id of the run.
+
+    Attributes:
+        parts: The parts by number.
+        limits: The limits that the endpoint taught.
+        is_new: Whether there was no ledger.
+
+    Raises:
+        JournalError: The ledger is damaged, or belongs to another run.
+    """
+
+    def __init__(self, folder: Path, run: str) -> None:
+        self.folder: Path = folder
+        folder.mkdir(mode=0o700, exist_ok=True)
+        path = folder / LEDGER
+        self._content = read_ledger(path)
+        self.is_new: bool = self._content.run is None
+        if not self.is_new and self._content.run != run:
+            raise JournalError(f"{path}: belongs to another run; move {folder} away, or restore the output")
+        self._file = LineFile(path)
+        if path.stat().st_size > self._content.size:
+            self._file.truncate(self._content.size)
+        self.parts: dict[int, Part] = self._content.parts
+        self.limits: dict[str, int] = self._content.limits
+        self._run = run
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    async def begin(self) -> None:
+        """Write the first line of a new ledger."""
+        if self.is_new:
+            await self._write(_Record(run=self._run, format=_FORMAT))
+
+    async def plan(self, part: Part) -> None:
+        """Add a part whose file is complete."""
+        await self._write(
+            _Record(part=part.number, plan={name: getattr(part, name) for name in _PLAN}), apply=False
+        )
+        self.parts[part.number] = part
+
+    async def advance(
+        self,
+        part: Part,
+        stage: Stage,
+        *,
+        file: str | None = None,
+        batch: str | None = None,
+        refused: str | None = None,
+    ) -> None:
+        """Note that a part has reached a stage; durable when this returns."""
+        await self._write(_Record(part=part.number, stage=stage, file=file, batch=batch, refused=refused))
+
+    async def learn(self, name: str, limit: int) -> None:
+        """Note a limit of the endpoint."""
+        await self._write(_Record(limits={name: limit}))
+
+    async def _write(self, record: _Record, *, apply: bool = True) -> None:
+        self._file.append(_encode(record) + b"\n", lambda written: len(self.parts))
+        await self._file.sync()
+        if apply:
+            self._content.add(record)

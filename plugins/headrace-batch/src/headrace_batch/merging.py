@@ -1,0 +1,219 @@
+"""Merges the files of an ended batch into the run: one result per row, whatever the order of the lines."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from decimal import Decimal
+
+import anyio
+import anyio.lowlevel
+import attrs
+import msgspec
+
+from headrace import CallError, Headers, HeadraceError, Outcome, Reply, Request
+from headrace.bulk import EngineSetup, ItemResult, ResultHandler, WorkItem
+from headrace_batch.batch_api import PartEndpoint
+from headrace_batch.dialect import BatchView
+from headrace_batch.part import Part
+from headrace_batch.part_steps import wait_after
+from headrace_batch.pricing import PartMoney
+from headrace_batch.result_lines import FileReport, ResultLine, read_result_line, split_lines
+from headrace_batch.row_table import RowTable
+
+_TOGETHER = 64
+"""Results that are handed over together."""
+
+_MOST_SHORT_DOWNLOADS = 3
+"""Downloads that may lack lines before the rows without a line count as not executed."""
+
+_DOWNLOAD_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
+
+
+@attrs.define
+class Merged:
+    """What merging a part gave.
+
+    Attributes:
+        left: Rows without a final result.
+        spent: USD.
+    """
+
+    left: list[WorkItem] = attrs.field(factory=list)
+    spent: Decimal = Decimal(0)
+
+
+class PartMerger:
+    """Merges parts, one at a time.
+
+    Args:
+        setup: The run.
+        rows: The rows of the parts.
+        money: Prices answers.
+        handle: Gets the results.
+    """
+
+    def __init__(self, setup: EngineSetup, rows: RowTable, money: PartMoney, handle: ResultHandler) -> None:
+        self._setup = setup
+        self._rows = rows
+        self._money = money
+        self._handle = handle
+        self._turn = anyio.Lock()
+
+    async def merge(self, part: Part, batch: BatchView, endpoint: PartEndpoint, *, final: bool) -> Merged:
+        """Hand over the results of a part.
+
+        Args:
+            part: The part.
+            batch: Its batch, which has ended.
+            endpoint: Where it is.
+            final: Whether rows that failed are not tried again.
+
+        Raises:
+            StepFailed: A file cannot be fetched; the rows that arrived are handed over.
+        """
+        async with self._turn:
+            merge = _Merge(self, part, endpoint, batch.seconds or 0.0, final)
+            report = await self._download(merge, batch)
+            merge.end()
+            missing = (batch.finished or 0) - report.lines
+            found = [str(report)] if str(report) else []
+            if missing > 0:
+                found.append(f"{missing:,} lines fewer than it has finished requests")
+            if found:
+                self._setup.notify(f"Batch {batch.id} (part {part.number}): {', '.join(found)}.")
+            return merge.merged
+
+    async def _download(self, merge: _Merge, batch: BatchView) -> FileReport:
+        """Read all files of a batch, again if a connection is lost or lines are missing.
+
+        Returns what was wrong in the last download.
+        """
+        downloads, short, repeated = 0, 0, 0
+        while True:
+            report = FileReport()
+            downloads += 1
+            try:
+                await merge.read_files(batch, report)
+            except CallError as error:
+                merge.flush()
+                pause = min(_DOWNLOAD_PAUSE * 2 ** (downloads - 1), _LONGEST_PAUSE)
+                await wait_after(error, pause, downloads, f"fetch the results of batch {batch.id}")
+                continue
+            short += 1
+            complete = report.lines >= (batch.finished or 0) and not report.cut
+            if downloads == 1:
+                repeated = report.repeated
+            if complete or short == _MOST_SHORT_DOWNLOADS:
+                report.repeated = repeated  # later downloads repeat all rows of the first
+                return report
+            await anyio.sleep(_DOWNLOAD_PAUSE)
+
+    def refuse(self, part: Part, endpoint: PartEndpoint, refusals: dict[str, str]) -> Merged:
+        """Fail the rows that made the endpoint refuse a batch; the others are left."""
+        merge = _Merge(self, part, endpoint, 0.0, False)
+        for custom_id, message in refusals.items():
+            body = msgspec.Raw(msgspec.json.encode({"error": {"message": message, "code": None}}))
+            line = msgspec.convert(
+                {"custom_id": custom_id, "response": {"status_code": 400, "body": body}}, ResultLine
+            )
+            merge.add(line, FileReport())
+        merge.end()
+        return merge.merged
+
+
+class _Merge:
+    """The merge of one part."""
+
+    def __init__(
+        self, merger: PartMerger, part: Part, endpoint: PartEndpoint, seconds: float, final: bool
+    ) -> None:
+        self.merged = Merged()
+        self._setup, self._rows, self._money = merger._setup, merger._rows, merger._money
+        self._handle = merger._handle
+        self._part = part
+        self._calls = endpoint.calls
+        self._content = endpoint.api.content
+        self._seconds = seconds
+        self._final = final
+        body = {} if part.model is None else {"model": part.model}
+        self._request = Request(body, part.path)
+        self._results: list[ItemResult] = []
+        self._failed: list[ItemResult] = []
+        self._any_succeeded = False
+
+    async def read_files(self, batch: BatchView, report: FileReport) -> None:
+        """Read the lines of all files of a batch."""
+        for file in batch.output_files:
+            async with self._content(file) as (_, parts), aclosing(split_lines(parts, report)) as lines:
+                async for raw in lines:
+                    line = read_result_line(raw)
+                    if line is None:
+                        report.malformed += 1
+                    else:
+                        self.add(line, report)
+                    if len(self._results) >= _TOGETHER:
+                        self.flush()
+                        await anyio.lowlevel.checkpoint()
+
+    def add(self, line: ResultLine, report: FileReport) -> None:
+        """Take the result of a row."""
+        item = self._rows.take(line.custom_id, self._part)
+        if item is None:
+            known = self._rows.part_of(line.custom_id) == self._part.number
+            report.repeated += known
+            report.foreign += not known
+            return
+        outcome = self._outcome(item, line)
+        if outcome is None:
+            self.merged.left.append(item)
+            return
+        result = self._setup.result(item, outcome)
+        self._any_succeeded = self._any_succeeded or result.answered
+        (self._results if result.shared is None else self._failed).append(result)
+
+    def _outcome(self, item: WorkItem, line: ResultLine) -> Outcome | None:
+        """What a call with this result would have returned; None if the row must be tried again."""
+        status = line.status
+        if not self._final and (status is None or status >= 500 or status in {408, 409, 429}):
+            return None
+        if status is None:
+            return self._failure(item, line.reason)
+        reply = Reply(status, Headers([]), line.body)
+        if line.response is not None and line.response.request_id:
+            reply.headers = Headers([(b"x-request-id", line.response.request_id.encode())])
+        error: HeadraceError | None = None
+        try:
+            reply = self._calls.read_answer(self._request, reply, self._setup.answer)
+        except CallError as failure:
+            error = failure
+            reply = failure.partial or reply
+        if status < 300:
+            self.merged.spent += self._money.charge(reply, self._part.model, self._calls.endpoint)
+            if isinstance(error, CallError):
+                error.cost = reply.cost
+        found = None if error is not None else reply
+        return Outcome(item.index, None, found, error, 1, self._seconds, item)
+
+    def _failure(self, item: WorkItem, reason: str) -> Outcome:
+        error = CallError(f"not executed by the batch: {reason}")
+        return Outcome(item.index, None, None, error, 1, self._seconds, item)
+
+    def flush(self) -> None:
+        """Hand over the results that are ready."""
+        results, self._results = self._results, []
+        if results:
+            self._handle(results)
+
+    def end(self) -> None:
+        """Hand over the rest. Rows without a result are left."""
+        if self._any_succeeded:
+            for result in self._failed:
+                result.shared = None  # other rows of the batch did not get this error
+        self._results += self._failed
+        self._failed = []
+        rest = self._rows.take_all(self._part)
+        if self._final:
+            self._results += [self._setup.result(item, self._failure(item, "no result")) for item in rest]
+        else:
+            self.merged.left += rest
+        self.flush()

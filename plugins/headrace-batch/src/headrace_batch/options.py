@@ -1,0 +1,124 @@
+"""The options of the engine."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import attrs
+import click
+
+from headrace import SettingsError
+
+MOST_REQUESTS, MOST_BYTES = 50_000, 200_000_000
+"""The limits of OpenAI; other endpoints have the same ones or higher ones."""
+
+
+def _at_least_one(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise SettingsError(f"{attribute.name}={value!r}: must be an integer of at least 1")
+
+
+def _positive(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 86_400:
+        raise SettingsError(f"{attribute.name}={value!r}: must be a number of seconds above 0")
+
+
+def _as_time(value: str | datetime.time | None) -> datetime.time | None:
+    if value is None or isinstance(value, datetime.time):
+        return value
+    try:
+        return datetime.time.fromisoformat(value)
+    except ValueError:
+        raise SettingsError(f"finish_by={value!r}: must be a time like 06:00") from None
+
+
+def _is_way(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value not in ("batch", "sync"):
+        raise SettingsError(f"stragglers={value!r}: must be 'batch' or 'sync'")
+
+
+@attrs.frozen(kw_only=True)
+class BatchOptions:
+    """How batches are made and awaited.
+
+    Attributes:
+        max_requests: The largest number of rows in a batch.
+        max_bytes: The largest size of a batch's file.
+        poll: The longest time between two looks at a batch, in seconds.
+        detach: Whether the session leaves when all batches are created.
+        stragglers: How rows are sent that a batch did not finish: in a further batch, or as ordinary calls.
+        finish_by: The local time at which the batches are cancelled and the rest is sent as ordinary calls.
+    """
+
+    max_requests: int = attrs.field(default=MOST_REQUESTS, validator=_at_least_one)
+    max_bytes: int = attrs.field(default=MOST_BYTES, validator=_at_least_one)
+    poll: float = attrs.field(default=60.0, validator=_positive)
+    detach: bool = False
+    stragglers: Literal["batch", "sync"] = attrs.field(default="batch", validator=_is_way)
+    finish_by: datetime.time | None = attrs.field(default=None, converter=_as_time)
+
+    def __attrs_post_init__(self) -> None:
+        if self.detach and self.finish_by is not None:
+            raise SettingsError("detach=: leave out finish_by=; a session that leaves cannot finish the rest")
+
+    def seconds_left(self, now: datetime.datetime) -> float | None:
+        """Seconds until the next ``finish_by``; None without one."""
+        if self.finish_by is None:
+            return None
+        end = now.replace(
+            hour=self.finish_by.hour,
+            minute=self.finish_by.minute,
+            second=self.finish_by.second,
+            microsecond=0,
+        )
+        if end <= now:
+            end += datetime.timedelta(days=1)
+        return (end - now).total_seconds()
+
+
+_PREFIX = "batch_"
+
+
+def click_options() -> Sequence[click.Option]:
+    """The options of ``headrace run``."""
+    return [
+        click.Option(
+            ["--batch-max-requests"],
+            type=click.IntRange(min=1),
+            metavar="N",
+            help=f"Largest number of rows in a batch; default: {MOST_REQUESTS:,}.",
+        ),
+        click.Option(
+            ["--batch-max-bytes"],
+            type=click.IntRange(min=1),
+            metavar="BYTES",
+            help=f"Largest size of a batch's file; default: {MOST_BYTES:,}.",
+        ),
+        click.Option(
+            ["--batch-poll"],
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="SECONDS",
+            help="Longest time between two looks at a batch; default: 60.",
+        ),
+        click.Option(["--detach"], is_flag=True, help="Leave when all batches are created."),
+        click.Option(
+            ["--stragglers"],
+            type=click.Choice(["batch", "sync"]),
+            help="How to send rows that a batch did not finish; default: batch.",
+        ),
+        click.Option(
+            ["--finish-by"],
+            metavar="HH:MM",
+            help="Local time at which batches are cancelled and the rest is sent at once.",
+        ),
+    ]
+
+
+def with_click_values(options: BatchOptions, values: Mapping[str, Any]) -> BatchOptions:
+    """The options with those that were given on the command line."""
+    given = {
+        name.removeprefix(_PREFIX): value for name, value in values.items() if value not in (None, False)
+    }
+    return attrs.evolve(options, **given)

@@ -1,0 +1,128 @@
+"""Writes rows into the files of parts: one part for each path, model and endpoint at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import attrs
+
+from headrace.bulk import WorkItem
+from headrace_batch.ledger import Ledger
+from headrace_batch.options import BatchOptions
+from headrace_batch.part import Part
+from headrace_batch.part_file import PartWriter, part_path
+from headrace_batch.row_table import RowTable
+
+
+@attrs.frozen
+class PartKey:
+    """What all rows of a part have in common; see `Part`."""
+
+    path: str
+    model: str | None
+    endpoint: str
+    round: int
+
+
+@attrs.define
+class _Open:
+    number: int
+    writer: PartWriter
+    reserved: Decimal = Decimal(0)
+
+
+class PartBuilder:
+    """Collects rows, and plans a part when its file is full.
+
+    Args:
+        ledger: The ledger of the run.
+        options: The user's limits; those that the endpoint taught are in the ledger.
+        rows: Where rows are put into parts.
+        planned: Called with each planned part.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        options: BatchOptions,
+        rows: RowTable,
+        planned: Callable[[Part], Awaitable[None]],
+    ) -> None:
+        self._ledger = ledger
+        self._options = options
+        self._rows = rows
+        self._planned = planned
+        self._open: dict[PartKey, _Open] = {}
+        self._next_number = max(ledger.parts, default=0) + 1
+
+    async def add(self, key: PartKey, custom_id: str, line: bytes, item: WorkItem, reserved: Decimal) -> int:
+        """Write a row; returns the number of its part."""
+        open_part = self._open.get(key)
+        if open_part is not None and not self._has_room(open_part.writer, line):
+            await self._plan(key)
+            open_part = None
+        if open_part is None:
+            number, self._next_number = self._next_number, self._next_number + 1
+            open_part = self._open[key] = _Open(number, PartWriter(self._ledger.folder, number))
+        open_part.writer.add(line)
+        open_part.reserved += reserved
+        self._rows.assign(custom_id, item, open_part.number)
+        return open_part.number
+
+    async def finish(self) -> None:
+        """Plan the parts that are not full."""
+        for key in list(self._open):
+            await self._plan(key)
+
+    def discard(self) -> None:
+        """Remove the files of parts that are not planned; their rows are left unsent."""
+        for open_part in self._open.values():
+            open_part.writer.discard()
+        self._open.clear()
+
+    def _has_room(self, writer: PartWriter, line: bytes) -> bool:
+        limits = self._ledger.limits
+        requests = min(self._options.max_requests, limits.get("requests", self._options.max_requests))
+        size = min(self._options.max_bytes, limits.get("bytes", self._options.max_bytes))
+        return writer.rows < requests and writer.size + len(line) <= size
+
+    async def _plan(self, key: PartKey) -> None:
+        open_part = self._open.pop(key)
+        writer = open_part.writer
+        part = Part(
+            number=open_part.number,
+            rows=writer.rows,
+            size=writer.size,
+            digest=writer.finish(),
+            path=key.path,
+            model=key.model,
+            endpoint=key.endpoint,
+            round=key.round,
+            reserved=str(open_part.reserved),
+            outstanding=writer.rows,
+            drawn=writer.rows,
+        )
+        await self._ledger.plan(part)
+        await self._planned(part)
+
+
+def remove_unplanned(folder: Path, parts: dict[int, Part]) -> None:
+    """Remove files that a killed session has not planned, and those of settled parts."""
+    for path in _files(folder):
+        number = path.stem.removeprefix("part-")
+        part = parts.get(int(number)) if number.isdecimal() else None
+        if path.suffix == ".new" or part is None or part.next_step.name == "NOTHING":
+            path.unlink(missing_ok=True)
+
+
+def remove_settled(folder: Path, parts: dict[int, Part]) -> None:
+    """Remove the files of settled parts."""
+    for part in parts.values():
+        if part.next_step.name == "NOTHING":
+            part_path(folder, part.number).unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return folder.glob("part-*")

@@ -1,0 +1,129 @@
+"""The file of a part: one line of OpenAI's batch format per row, on this disk until the part is settled."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+_LONGEST_ID = 64
+"""Characters of a ``custom_id`` that every endpoint takes."""
+
+_DIGEST_SIZE = 16
+
+
+class RequestLine(msgspec.Struct):
+    """A line, as far as it is read back."""
+
+    custom_id: str
+    body: msgspec.Raw
+
+
+decode_request_line = msgspec.json.Decoder(RequestLine).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def custom_id_of(id: str) -> str:
+    """The ``custom_id`` of an item: its id, or a hash of one that is too long."""
+    if len(id) <= _LONGEST_ID:
+        return id
+    return f"blake2-{hashlib.blake2b(id.encode('utf-8', 'surrogatepass'), digest_size=24).hexdigest()}"
+
+
+def request_line(custom_id: str, url: str, more: Mapping[str, str], body: bytes) -> bytes:
+    """The line of a row."""
+    members = {"custom_id": custom_id, **more}
+    if more:
+        members["url"] = url
+    # The body is JSON already, and is not read again.
+    return _encode(members)[:-1] + b',"body":' + body.replace(b"\n", b" ").replace(b"\r", b" ") + b"}\n"
+
+
+def line_digest(line: bytes) -> bytes:
+    """Four bytes that tell a row from a changed one."""
+    return hashlib.blake2b(line, digest_size=4).digest()
+
+
+def part_path(folder: Path, number: int) -> Path:
+    """The path of a part's file."""
+    return folder / f"part-{number}.jsonl"
+
+
+class PartWriter:
+    """Writes the file of a part that is not planned yet.
+
+    Attributes:
+        rows: Lines written.
+        size: Bytes written.
+    """
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self._final = part_path(folder, number)
+        self._path = self._final.with_suffix(".new")
+        self._file = self._path.open("wb")
+        self._digest = hashlib.blake2b(digest_size=_DIGEST_SIZE)
+        self.rows: int = 0
+        self.size: int = 0
+
+    def add(self, line: bytes) -> None:
+        """Write a line."""
+        self._file.write(line)
+        self._digest.update(line)
+        self.rows += 1
+        self.size += len(line)
+
+    def finish(self) -> str:
+        """Make the file durable, and return the digest of its bytes."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.replace(self._path, self._final)
+        folder = os.open(self._final.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return self._digest.hexdigest()
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def file_digest(path: Path) -> str:
+    """The digest of the bytes of a part's file."""
+    digest = hashlib.blake2b(digest_size=_DIGEST_SIZE)
+    with path.open("rb") as file:
+        while data := file.read(1 << 20):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def lines_of(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The ``custom_id`` and the bytes of each line of a part's file."""
+    with path.open("rb") as file:
+        for line in file:
+            yield decode_request_line(line).custom_id, line
+
+
+class PartReader:
+    """Finds lines of a part's file by their ``custom_id``; the places are read at the first look-up."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._places: dict[str, int] | None = None
+
+    def line(self, custom_id: str) -> bytes:
+        """The line of a row."""
+        if self._places is None:
+            self._places, place = {}, 0
+            for id, line in lines_of(self._path):
+                self._places[id] = place
+                place += len(line)
+        with self._path.open("rb") as file:
+            file.seek(self._places[custom_id])
+            return file.readline()

@@ -1,0 +1,194 @@
+"""The steps from a part's file to its batch: upload, create, and the search for what was lost."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from headrace import CallError, HeadraceError, StatusError
+from headrace_batch.batch_api import BatchApi, was_refused
+from headrace_batch.dialect import BatchState, BatchView
+from headrace_batch.ledger import Ledger
+from headrace_batch.marks import batch_marks, file_name, is_marked
+from headrace_batch.part import Part, Stage, Step
+from headrace_batch.part_file import part_path
+
+T = TypeVar("T")
+
+LISTING_WAIT = 30.0
+"""Seconds in which a file or a batch must appear in the endpoint's lists; later it counts as not made."""
+
+_FIRST_LISTING_PAUSE = 2.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_MOST_FAILURES = 15
+"""Attempts of one request in a row, with pauses that double; together about ten minutes."""
+
+
+class StepFailed(HeadraceError):
+    """The endpoint refuses a part, and would refuse it again."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status: int | None = status
+
+
+async def attempt(make: Callable[[], Awaitable[T]], what: str) -> T:
+    """Make a request that may be repeated without harm until it succeeds.
+
+    Raises:
+        StepFailed: The endpoint refuses it, or it has failed too often.
+    """
+    pause = _FIRST_PAUSE
+    for number in range(1, _MOST_FAILURES + 1):
+        try:
+            return await make()
+        except CallError as error:
+            await wait_after(error, pause, number, what)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+    raise AssertionError("unreachable: the last attempt raises")
+
+
+async def wait_after(error: CallError, pause: float, number: int, what: str) -> None:
+    """Wait before the next attempt of a request that failed; raises `StepFailed` if it must not be made."""
+    final = isinstance(error, StatusError) and was_refused(error) and error.status != 429
+    if final or number >= _MOST_FAILURES:
+        raise StepFailed(f"{what}: {error}", getattr(error, "status", None)) from error
+    asked = getattr(error, "retry_after", None)
+    await anyio.sleep(max(asked or 0.0, pause * random.uniform(0.75, 1.25)))
+
+
+class PartSteps:
+    """Takes the steps of parts until their batches are created.
+
+    Args:
+        run: The id of the run.
+        ledger: Where each step is noted.
+    """
+
+    def __init__(self, run: str, ledger: Ledger) -> None:
+        self._run = run
+        self._ledger = ledger
+        self._failures: Counter[int] = Counter()
+
+    async def take(self, part: Part, api: BatchApi) -> None:
+        """Take the next step of a part that has no batch yet.
+
+        Raises:
+            StepFailed: The endpoint refuses it.
+        """
+        steps = {
+            Step.UPLOAD: self._upload,
+            Step.FIND_FILE: self._find_file,
+            Step.CREATE: self._create,
+            Step.FIND_BATCH: self._find_batch,
+        }
+        await steps[part.next_step](part, api)
+
+    async def _upload(self, part: Part, api: BatchApi) -> None:
+        path, name = part_path(self._ledger.folder, part.number), file_name(self._run, part)
+        await self._ledger.advance(part, Stage.UPLOADING)
+        file = await self._once(lambda: api.upload(path, name), part, f"part {part.number}: upload")
+        if file is not None:
+            await self._ledger.advance(part, Stage.UPLOADED, file=file)
+
+    async def _create(self, part: Part, api: BatchApi) -> None:
+        file = part.file or ""
+        await self._ledger.advance(part, Stage.CREATING)
+        made = await self._once(
+            lambda: api.create(file, part.path, part.model, batch_marks(self._run, part)),
+            part,
+            f"part {part.number}: create",
+        )
+        if made is not None:
+            await self._ledger.advance(part, Stage.CREATED, batch=made.id)
+
+    async def _once(self, make: Callable[[], Awaitable[T]], part: Part, what: str) -> T | None:
+        """Make a request that must not be repeated unless the endpoint has refused it.
+
+        Returns None if it is unknown whether the endpoint has done it; the next step finds out.
+        """
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await make()
+            except CallError as error:
+                self._failures[part.number] += 1
+                refused = isinstance(error, StatusError) and was_refused(error)
+                limited = isinstance(error, StatusError) and error.status == 429
+                if refused and not limited:
+                    await self._go_back(part, error)
+                    if part.stage is Stage.PLANNED and part.file is None and _lost_file(error):
+                        return None  # it is uploaded again
+                await wait_after(error, pause, self._failures[part.number], what)
+                if not refused:
+                    return None
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _go_back(self, part: Part, error: CallError) -> None:
+        """Note that the endpoint has refused what was begun."""
+        again = part.stage is Stage.UPLOADING or (
+            _lost_file(error) and self._failures[part.number] < _MOST_FAILURES
+        )
+        await self._ledger.advance(part, Stage.PLANNED if again else Stage.UPLOADED)
+
+    async def _find_file(self, part: Part, api: BatchApi) -> None:
+        name, what = file_name(self._run, part), f"part {part.number}: find its file"
+        found = await _until_listed(lambda: attempt(lambda: api.find_files(name), what))
+        if not found:
+            await self._ledger.advance(part, Stage.PLANNED)
+            return
+        file, *others = found
+        await self._ledger.advance(part, Stage.UPLOADED, file=file)
+        for other in others:
+            await attempt(lambda other=other: api.delete_file(other), what)  # type: ignore[misc]
+
+    async def _find_batch(self, part: Part, api: BatchApi) -> None:
+        what = f"part {part.number}: find its batch"
+
+        async def search() -> list[BatchView]:
+            return self.batches_of(part, await attempt(api.batches, what))
+
+        found = await _until_listed(search)
+        if not found:
+            # A create that is still on its way must not succeed after another one was sent. It cannot without
+            # its file; what was created before must be listed by the end of the second search.
+            file = part.file or ""
+            await attempt(lambda: api.delete_file(file), what)
+            found = await _until_listed(search)
+        if not found:
+            await self._ledger.advance(part, Stage.PLANNED)
+            return
+        batch, *others = found
+        await self._ledger.advance(part, Stage.CREATED, batch=batch.id)
+        for other in others:
+            await attempt(lambda other=other: api.cancel(other.id), what)  # type: ignore[misc]
+
+    def batches_of(self, part: Part, batches: list[BatchView]) -> list[BatchView]:
+        """The batches of a part that the endpoint did not refuse, the oldest first."""
+        return [
+            batch
+            for batch in reversed(batches)
+            if is_marked(batch.metadata, self._run, part)
+            and batch.state is not BatchState.REFUSED
+            and batch.id not in part.refused
+        ]
+
+
+def _lost_file(error: CallError) -> bool:
+    """Whether a create was refused because the endpoint does not have the file any more."""
+    return isinstance(error, StatusError) and (error.param == "input_file_id" or error.status == 404)
+
+
+async def _until_listed(search: Callable[[], Awaitable[list[T]]]) -> list[T]:
+    """Repeat a search until it finds something, or lists have had the time to agree."""
+    pause, end = _FIRST_LISTING_PAUSE, anyio.current_time() + LISTING_WAIT
+    while True:
+        left = end - anyio.current_time()
+        if (found := await search()) or left <= 0:
+            return found
+        await anyio.sleep(min(pause, left))
+        pause = 2 * pause

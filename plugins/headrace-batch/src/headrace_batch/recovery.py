@@ -1,0 +1,141 @@
+"""What a session finds of earlier ones: the ledger, files of parts, and batches at the endpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace import JournalError
+from headrace.bulk import IdTable
+from headrace_batch.batch_api import EndpointApi, PartEndpoint
+from headrace_batch.dialect import BatchState, BatchView
+from headrace_batch.endpoints import PartEndpoints
+from headrace_batch.ledger import Ledger
+from headrace_batch.marks import DIGEST, PART, RUN
+from headrace_batch.part import Part, Stage
+from headrace_batch.part_file import file_digest, line_digest, lines_of, part_path
+from headrace_batch.part_steps import StepFailed, attempt
+
+_SIZE = 4
+
+
+class OpenRows:
+    """The rows of parts that earlier sessions have left, by their ``custom_id``."""
+
+    def __init__(self) -> None:
+        self._table = IdTable(2 * _SIZE)
+        self.undone: dict[int, int] = {}
+
+    def add(self, part: Part, path: Path, is_done: Callable[[str], bool]) -> None:
+        """Add the rows of a part."""
+        undone = 0
+        for custom_id, line in lines_of(path):
+            self._table.set(custom_id, part.number.to_bytes(_SIZE) + line_digest(line))
+            undone += not is_done(custom_id)
+        self.undone[part.number] = undone
+
+    def part_with(self, custom_id: str, line: bytes) -> int | None:
+        """The number of the part that has exactly this row; None for a new or a changed one."""
+        found = self._table.get(custom_id)
+        if found is None or found[_SIZE:] != line_digest(line):
+            return None
+        return int.from_bytes(found[:_SIZE])
+
+
+async def restore_file(part: Part, folder: Path, api: EndpointApi) -> bool:
+    """Make sure that the file of a part is on this disk; returns False if it is nowhere.
+
+    Another machine may have begun the run; then the endpoint has the file.
+    """
+    path = part_path(folder, part.number)
+    if path.exists() and file_digest(path) == part.digest:
+        return True
+    if part.file is None:
+        return False
+    file = part.file
+    try:
+        await attempt(lambda: download(api, file, path), f"part {part.number}: fetch its requests")
+    except StepFailed:
+        return False
+    return file_digest(path) == part.digest
+
+
+async def download(api: EndpointApi, file: str, path: Path) -> None:
+    """Store the content of a file of the endpoint."""
+    fresh = path.with_suffix(".new")
+    with fresh.open("wb") as written:
+        async with api.content(file) as (_, parts):
+            async for data in parts:
+                written.write(data)
+        written.flush()
+        os.fsync(written.fileno())
+    os.replace(fresh, path)
+
+
+async def adopt_batches(run: str, ledger: Ledger, endpoint: PartEndpoint) -> int:
+    """Add the batches of a run whose ledger was lost; returns their number.
+
+    Raises:
+        NoBatchesError: The endpoint has no batches.
+    """
+    api, adopted = endpoint.api, 0
+    for batch in await attempt(api.batches, "list the batches"):
+        marks = batch.metadata
+        usable = batch.state is not BatchState.REFUSED and batch.input_file is not None
+        number = marks.get(PART, "")
+        if marks.get(RUN) != run or not usable or not number.isdecimal() or int(number) in ledger.parts:
+            continue
+        adopted += await _adopt(batch, int(number), marks, ledger, endpoint)
+    return adopted
+
+
+async def _adopt(
+    batch: BatchView, number: int, marks: Mapping[str, str], ledger: Ledger, endpoint: PartEndpoint
+) -> bool:
+    file, path = batch.input_file or "", part_path(ledger.folder, number)
+    await attempt(lambda: download(endpoint.api, file, path), f"part {number}: fetch its requests")
+    if file_digest(path) != marks.get(DIGEST):
+        path.unlink()
+        return False
+    rows, line = 0, b""
+    for _, line in lines_of(path):  # noqa: B007 - the last one is used
+        rows += 1
+    first: dict[str, Any] = msgspec.json.decode(line)
+    part = Part(
+        number=number,
+        rows=rows,
+        size=path.stat().st_size,
+        digest=marks[DIGEST],
+        path=str(first.get("url") or "/chat/completions").removeprefix(endpoint.dialect.url_prefix),
+        model=first["body"].get("model"),
+        endpoint=endpoint.calls.endpoint.base_url,
+    )
+    await ledger.plan(part)
+    await ledger.advance(part, Stage.UPLOADING)
+    await ledger.advance(part, Stage.UPLOADED, file=file)
+    await ledger.advance(part, Stage.CREATING)
+    await ledger.advance(part, Stage.CREATED, batch=batch.id)
+    return True
+
+
+async def open_rows(ledger: Ledger, endpoints: PartEndpoints, is_done: Callable[[str], bool]) -> OpenRows:
+    """The rows of the parts that are not settled. A part whose requests are nowhere has no batch."""
+    rows = OpenRows()
+    for part in ledger.parts.values():
+        if part.stage is Stage.SETTLED:
+            continue
+        if await restore_file(part, ledger.folder, endpoints.at(part.endpoint).api):
+            rows.add(part, part_path(ledger.folder, part.number), is_done)
+        elif part.at_endpoint:
+            raise JournalError(
+                f"{part_path(ledger.folder, part.number)}: is lost, and {part.endpoint} does not have it any "
+                f"more, so the results of batch {part.batch} cannot be assigned; begin a new output with "
+                "fresh=True"
+            )
+        else:
+            await ledger.advance(part, Stage.SETTLED)
+    return rows

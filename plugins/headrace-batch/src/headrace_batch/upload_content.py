@@ -1,0 +1,53 @@
+"""The body of an upload: a form with a file, which is read in parts while it is sent."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class UploadContent:
+    """A multipart form with the purpose ``batch`` and a file; a body that transports read in parts.
+
+    Attributes:
+        content_type: The value of the header.
+    """
+
+    def __init__(self, file: int, size: int, name: str) -> None:
+        boundary = f"headrace-{secrets.token_hex(16)}"
+        self.content_type: str = f"multipart/form-data; boundary={boundary}"
+        self._before = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+            "Content-Type: application/jsonl\r\n\r\n"
+        ).encode()
+        self._after = f"\r\n--{boundary}--\r\n".encode()
+        self._file = file
+        self._size = size
+
+    def __len__(self) -> int:
+        return len(self._before) + self._size + len(self._after)
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(len(self))
+        begin = len(self._before)
+        end = begin + self._size
+        middle = b""
+        if start < end and stop > begin:
+            first, last = max(start, begin) - begin, min(stop, end) - begin
+            middle = os.pread(self._file, last - first, first)
+        tail = self._after[max(0, start - end) : max(0, stop - end)]
+        return self._before[start:stop] + middle + tail
+
+
+@contextmanager
+def upload_content(path: Path, name: str) -> Iterator[UploadContent]:
+    """The form with the file at ``path``, called ``name`` at the endpoint; the file is open in the block."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        yield UploadContent(file, os.fstat(file).st_size, name)
+    finally:
+        os.close(file)

@@ -1,0 +1,63 @@
+"""``headrace run --engine batch`` and ``headrace batch``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import anyio.from_thread
+import pytest
+from click.testing import CliRunner, Result
+
+from batch_runs import lines_of
+from headrace.cli.main import cli
+from headrace.testing.server import Behaviour, endpoint_process
+
+
+def invoke(command: str) -> Result:
+    return CliRunner().invoke(cli, shlex.split(command))
+
+
+def test_a_run_is_left_looked_at_fetched_and_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_text("id,name\n" + "".join(f"r{number},n{number}\n" for number in range(6)))
+    run = 'run in.csv --model m --prompt "Sort {name}" --engine batch --batch-max-requests 4 --batch-poll 0.2'
+
+    with (
+        anyio.from_thread.start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(endpoint_process(Behaviour(batch_time=0.5))) as endpoint,
+    ):
+        monkeypatch.setenv("OPENAI_BASE_URL", endpoint.base_url)
+        monkeypatch.setattr("sys.argv", ["headrace", *shlex.split(f"{run} --out out.jsonl --detach")])
+        left = invoke(f"{run} --out out.jsonl --detach")
+        assert (left.exit_code, "2 batches with 6 rows go on" in left.output) == (0, True), left.output
+        assert "part 1: 4 rows, " in invoke("batch status out.jsonl").output
+        waited = invoke("batch wait out.jsonl --poll 0.2")
+        assert "part 2: 2 rows, completed, 2 finished, batch_" in waited.output, waited.output
+        fetched = invoke("batch fetch out.jsonl")
+        assert (fetched.exit_code, "6 of 6 items done" in fetched.output) == (0, True), fetched.output
+        assert len(lines_of(Path("out.jsonl"))) == 6
+        assert "2 parts are settled" in invoke("batch status out.jsonl").output
+        invoke(f"{run} --out other.jsonl --detach")
+        assert "2 batches are being cancelled." in invoke("batch cancel other.jsonl").output
+        for command, message in {
+            "batch status in.csv": "in.csv: is not the output of a run",
+            f"{run} --out o.jsonl --processes 2": "--processes: leave it out; --engine batch",
+            f"{run} --out o.jsonl --detach --finish-by 06:00": "--detach: leave out --finish-by",
+        }.items():
+            refused = invoke(command)
+            assert (refused.exit_code, message in refused.output) == (2, True), refused.output
+
+
+def test_a_dry_run_shows_both_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_text("id,name\nr1,n1\n")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    shown = invoke(
+        'run in.csv --out o.jsonl --model deepseek-v3.2 --prompt "{name}" --engine batch --dry-run'
+    )
+    assert shown.exit_code == 0
+    assert "cost       at once: $0.0" in shown.output
+    assert "; batch: $0.0" in shown.output

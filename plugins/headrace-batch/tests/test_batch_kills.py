@@ -1,0 +1,86 @@
+"""Sessions that are killed, answers that are lost, requests that arrive late: each row is paid once."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import headrace
+from batch_runs import run_at_once
+from headrace_batch import BatchEngine
+from scripted_batches import Accident, Killed, ScriptedBatches
+
+EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "20"))
+ROWS = [{"id": f"r{number}", "name": f"r{number}"} for number in range(23)]
+ACCIDENTS: list[Accident] = ["kill_before", "kill_after", "lost_before", "lost_after", "late", "500_before"]
+
+
+def session(endpoint: ScriptedBatches, out: Path, clock: trio.testing.MockClock) -> bool:
+    """One session of the run; returns whether it ended by itself."""
+
+    async def main() -> None:
+        async with headrace.Client(
+            base_url="https://batches.test/v1", model="m", policies=[], transport=endpoint
+        ) as client:
+            engine = BatchEngine(max_requests=5)
+            await headrace.run(client, ROWS, out=out, prompt="{name}", id_column="id", engine=engine)
+
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("anyio.to_thread.run_sync", run_at_once)
+            trio.run(main, clock=clock)
+    except BaseException as error:
+        if not is_kill(error):
+            raise
+        return False
+    return True
+
+
+def is_kill(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_kill, error.exceptions))
+    return isinstance(error, Killed)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(
+    accidents=st.dictionaries(st.integers(0, 60), st.sampled_from(ACCIDENTS), max_size=12),
+    failures=st.sampled_from([0.0, 0.3]),
+    listing_delay=st.sampled_from([0.0, 10.0, 25.0]),
+    seed=st.integers(0, 1000),
+)
+@example(accidents=dict.fromkeys(range(40), "kill_after"), failures=0.3, listing_delay=25.0, seed=1)
+@example(accidents=dict.fromkeys(range(1, 60, 4), "late"), failures=0.0, listing_delay=10.0, seed=2)
+def test_each_row_is_paid_once_and_has_one_line(
+    accidents: dict[int, Accident], failures: float, listing_delay: float, seed: int
+) -> None:
+    endpoint = ScriptedBatches(accidents, failures=failures, listing_delay=listing_delay, seed=seed)
+    clock_start = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "out.jsonl")
+        for _ in range(len(accidents) + 1):
+            clock = trio.testing.MockClock(autojump_threshold=0)
+            clock.jump(clock_start)
+            ended = session(endpoint, out, clock)
+            clock_start = clock.current_time()
+            if ended:
+                break
+        assert ended
+        lines = [json.loads(line) for line in out.read_bytes().splitlines()]
+    assert sorted(line["custom_id"] for line in lines) == sorted(row["id"] for row in ROWS)
+    assert all(line["error"] is None for line in lines)
+    assert all(
+        line["response"]["body"]["choices"][0]["message"]["content"] == line["custom_id"] for line in lines
+    )
+    assert endpoint.billed == {row["id"]: 1 for row in ROWS}
+    parts = Counter(batch.metadata["headrace_part"] for batch in endpoint.batches.values() if batch.counts)
+    assert set(parts.values()) == {1}

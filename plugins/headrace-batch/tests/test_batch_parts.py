@@ -1,0 +1,182 @@
+"""Ledger, files of parts, uploads, options and dialects."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import headrace
+from headrace_batch.dialect import AZURE, MISTRAL, OPENAI, BatchState, dialect_of
+from headrace_batch.ledger import LEDGER, Ledger, read_ledger
+from headrace_batch.options import BatchOptions
+from headrace_batch.part import NEXT_STEP, Part, Stage
+from headrace_batch.part_file import custom_id_of, decode_request_line, request_line
+from headrace_batch.upload_content import upload_content
+
+
+def a_part(number: int = 1) -> Part:
+    return Part(number, 2, 100, "d" * 32, "/chat/completions", "m", "https://batches.test/v1")
+
+
+@pytest.mark.anyio
+async def test_a_ledger_is_read_as_it_was_written_without_a_torn_end(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "run", "abc")
+    await ledger.begin()
+    await ledger.plan(a_part())
+    part = ledger.parts[1]
+    await ledger.advance(part, Stage.UPLOADING)
+    await ledger.advance(part, Stage.UPLOADED, file="file-1")
+    await ledger.advance(part, Stage.CREATING)
+    await ledger.advance(part, Stage.CREATED, batch="batch-1")
+    await ledger.learn("requests", 10)
+    ledger.close()
+    path = tmp_path / "run" / LEDGER
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"part":1,"stage":"en')
+    again = Ledger(tmp_path / "run", "abc")
+    try:
+        assert (again.is_new, again.limits) == (False, {"requests": 10})
+        found = again.parts[1]
+        assert (found.stage, found.file, found.batch) == (Stage.CREATED, "file-1", "batch-1")
+        assert path.read_bytes() == whole
+    finally:
+        again.close()
+    with pytest.raises(headrace.JournalError, match="belongs to another run"):
+        Ledger(tmp_path / "run", "other")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"x\n", b'{"part":2,"stage":"created"}\n', b'{"part":1,"stage":"settled"}\n{}\n', b'{"format":9}\n'],
+)
+def test_a_damaged_ledger_is_named(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / LEDGER
+    path.write_bytes(line)
+    with pytest.raises(headrace.JournalError, match=r"ledger\.jsonl:1: damaged"):
+        read_ledger(path)
+
+
+def test_each_stage_has_a_next_step() -> None:
+    assert set(NEXT_STEP) == set(Stage)
+
+
+@given(before=st.integers(0, 300), length=st.integers(0, 300), size=st.integers(0, 200))
+def test_slices_of_an_upload_are_those_of_the_whole_form(
+    tmp_path_factory: pytest.TempPathFactory, before: int, length: int, size: int
+) -> None:
+    path = tmp_path_factory.mktemp("upload", numbered=True) / "part.jsonl"
+    path.write_bytes(bytes(range(200))[:size])
+    with upload_content(path, "name.jsonl") as content:
+        whole = content[: len(content)]
+        assert len(whole) == len(content)
+        assert content[before : before + length] == whole[before : before + length]
+        assert bytes(range(200))[:size] in whole
+    path.unlink()
+
+
+@given(id=st.text(min_size=1, max_size=100))
+def test_custom_ids_are_short_and_lines_can_be_read_back(id: str) -> None:
+    custom_id = custom_id_of(id)
+    assert len(custom_id) <= 64
+    assert custom_id == id or len(id) > 64
+    line = request_line(custom_id, "/v1/embeddings", OPENAI.line, b'{"input":\n"a"}')
+    assert line.count(b"\n") == 1
+    found = decode_request_line(line)
+    assert (found.custom_id, bytes(found.body)) == (custom_id, b'{"input": "a"}')
+
+
+@pytest.mark.parametrize(
+    ("now", "by", "seconds"),
+    [("22:00", "06:00", 8 * 3600), ("05:59", "06:00", 60), ("06:00", "06:00", 86_400)],
+)
+def test_the_time_to_finish_is_the_next_one(now: str, by: str, seconds: float) -> None:
+    at = datetime.datetime.combine(datetime.date(2026, 1, 2), datetime.time.fromisoformat(now))
+    assert BatchOptions(finish_by=by).seconds_left(at) == seconds
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_requests": 0}, "max_requests=0: must be an integer of at least 1"),
+        ({"poll": 0}, "poll=0: must be a number of seconds above 0"),
+        ({"finish_by": "soon"}, "finish_by='soon': must be a time like 06:00"),
+        ({"stragglers": "no"}, "stragglers='no': must be 'batch' or 'sync'"),
+        ({"detach": True, "finish_by": "06:00"}, "detach=: leave out finish_by="),
+    ],
+)
+def test_options_are_checked(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(headrace.SettingsError, match=message):
+        BatchOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("url", "dialect"),
+    [
+        ("https://api.openai.com/v1", OPENAI),
+        ("http://localhost:8000/v1", OPENAI),
+        ("https://name.openai.azure.com/openai", AZURE),
+        ("https://name.openai.azure.com/openai/v1", OPENAI),
+        ("https://api.mistral.ai/v1", MISTRAL),
+    ],
+)
+def test_dialects_are_found_by_host(url: str, dialect: object) -> None:
+    assert dialect_of(headrace.Endpoint(url)) is dialect
+
+
+# From the public references of the batch APIs of OpenAI and Mistral.
+OPENAI_BATCH = {
+    "id": "batch_abc123",
+    "object": "batch",
+    "endpoint": "/v1/chat/completions",
+    "errors": None,
+    "input_file_id": "file-abc123",
+    "completion_window": "24h",
+    "status": "completed",
+    "output_file_id": "file-cvaTdG",
+    "error_file_id": "file-HOWS94",
+    "created_at": 1711471533,
+    "completed_at": 1711493163,
+    "expired_at": None,
+    "cancelled_at": None,
+    "request_counts": {"total": 100, "completed": 95, "failed": 5},
+    "metadata": {"headrace_run": "abc"},
+}
+MISTRAL_JOB = {
+    "id": "job-1",
+    "object": "batch",
+    "input_files": ["file-in"],
+    "endpoint": "/v1/chat/completions",
+    "model": "mistral-small-latest",
+    "output_file": "file-out",
+    "error_file": None,
+    "errors": [],
+    "status": "SUCCESS",
+    "created_at": 1711471533,
+    "completed_at": 1711471633,
+    "total_requests": 10,
+    "completed_requests": 10,
+    "succeeded_requests": 9,
+    "failed_requests": 1,
+    "metadata": {"headrace_run": "abc"},
+}
+
+
+def test_batches_of_both_dialects_are_read() -> None:
+    openai, mistral = OPENAI.read(OPENAI_BATCH), MISTRAL.read(MISTRAL_JOB)
+    assert (openai.state, openai.finished, openai.seconds) == (BatchState.ENDED, 100, 21_630.0)
+    assert openai.output_files == ("file-cvaTdG", "file-HOWS94")
+    assert (mistral.state, mistral.finished, mistral.seconds) == (BatchState.ENDED, 10, 100.0)
+    assert (mistral.input_file, mistral.output_files) == ("file-in", ("file-out",))
+    assert openai.metadata == mistral.metadata == {"headrace_run": "abc"}
+    refused = {
+        **OPENAI_BATCH,
+        "status": "failed",
+        "errors": {"data": [{"code": "x", "message": "y", "line": 3}]},
+    }
+    assert OPENAI.read(refused).state is BatchState.REFUSED
+    assert OPENAI.read(refused).problems[0].line == 3

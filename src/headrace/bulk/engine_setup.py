@@ -1,0 +1,69 @@
+"""What an engine gets that makes the calls of a run; see `ExecutorEngine`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence, Set
+from decimal import Decimal
+from pathlib import Path
+
+import attrs
+
+from headrace.bulk.executor import LocalExecutor, ResultHandler, WorkItem
+from headrace.bulk.item_result import ItemResult, item_result
+from headrace.calls import Outcome, Request
+from headrace.client import Client
+from headrace.client.direct_calls import DirectCalls
+from headrace.endpoint import Endpoint
+from headrace.wire.request_bodies import as_request, encode_request
+from headrace.wire.structured_output import ResponseFormat
+
+
+@attrs.frozen(kw_only=True)
+class EngineSetup:
+    """The run for which an engine makes the calls.
+
+    Attributes:
+        client: The open client.
+        out: The file of the output lines, which the run has locked.
+        run_id: The id of the run, the same in all its sessions.
+        choices: The allowed answers; empty for any.
+        answer: The format of the answers; None for any.
+        fail_on: The finish reasons that make an item fail.
+        spent: Cost of earlier sessions, in USD.
+        is_done: Whether the output has a line for an id.
+        sync: Syncs the output to the disk.
+        notify: Shows a line of text to the user.
+    """
+
+    client: Client
+    out: Path
+    run_id: str
+    choices: Sequence[str]
+    answer: ResponseFormat | None
+    fail_on: Set[str]
+    spent: Decimal
+    is_done: Callable[[str], bool]
+    sync: Callable[[], Awaitable[None]]
+    notify: Callable[[str], None]
+
+    def direct_calls(self, endpoint: Endpoint) -> DirectCalls:
+        """Calls to an endpoint without the policies of the client."""
+        return DirectCalls(self.client, endpoint)
+
+    def prepare(self, item: WorkItem) -> tuple[Request, bytes]:
+        """The complete request of an item, as a call would send it, and its body as JSON.
+
+        Raises:
+            HeadraceError: The item has no valid request; it fails without a call.
+        """
+        return encode_request(as_request(item.request, self.client.settings.model, self.answer))
+
+    def result(self, item: WorkItem, outcome: Outcome) -> ItemResult:
+        """The result of an item, its answer checked."""
+        result = item_result(item.index, item.id, outcome, self.choices, self.fail_on, item.digest)
+        result.number = item.number
+        return result
+
+    async def call(self, items: Sequence[WorkItem], handle: ResultHandler) -> None:
+        """Make ordinary calls for items, with all policies of the client."""
+        await LocalExecutor(self.client, self.choices, None, self.fail_on).work(iter(items), handle)
