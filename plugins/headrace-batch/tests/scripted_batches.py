@@ -58,6 +58,10 @@ class ScriptedBatches:
     Attributes:
         accidents: What happens to a request, by its number.
         failures: The share of rows that fail or expire, in the first two batches of a row.
+        max_requests: The most rows of a batch.
+        max_enqueued: The most rows of all batches that have not ended.
+        refusal: The code with which all batches are refused.
+        lines_of: Changes the files with results.
         listing_delay: Seconds until a file or batch is in the lists.
         seed: Of the failures.
         billed: How often each row was answered.
@@ -69,6 +73,8 @@ class ScriptedBatches:
     listing_delay: float = 0.0
     seed: int = 0
     max_requests: int = 1_000
+    max_enqueued: int = 1_000
+    refusal: str = ""
     lines_of: Any = None
     requests: int = 0
     billed: Counter[str] = attrs.field(factory=Counter)
@@ -199,6 +205,15 @@ class ScriptedBatches:
         if rows > self.max_requests:
             batch.status = "failed"
             batch.problems = [{"code": "too_many_tasks", "message": f"{rows} requests", "line": None}]
+        enqueued = sum(
+            each.file.content.count(b"\n") for each in self.batches.values() if each.status == "in_progress"
+        )
+        if enqueued + rows > self.max_enqueued:
+            batch.status = "failed"
+            batch.problems = [{"code": "token_limit_exceeded", "message": "Enqueued token limit reached"}]
+        if self.refusal:
+            batch.status = "failed"
+            batch.problems = [{"code": self.refusal, "message": "no"}]
         bad = [
             {"code": "invalid", "message": "bad row", "line": number}
             for number, line in enumerate(file.content.splitlines(), 1)

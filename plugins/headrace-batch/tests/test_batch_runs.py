@@ -17,7 +17,7 @@ import headrace
 from batch_runs import errors_of, lines_of, rows, run, run_at_once
 from headrace_batch import BatchEngine
 from headrace_cost import Cost
-from scripted_batches import BATCH_TIME, ScriptedBatches
+from scripted_batches import BATCH_TIME, Killed, ScriptedBatches
 
 pytestmark = pytest.mark.trio
 
@@ -160,6 +160,42 @@ async def test_batches_become_smaller_when_the_endpoint_refuses_them(
     ledger = (folder_of(out) / "ledger.jsonl").read_text()
     assert '"limits":{"requests":5}' in ledger
     assert '"limits":{"requests":2}' in ledger
+
+
+async def test_a_batch_that_finds_no_room_at_the_endpoint_is_created_again(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out = ScriptedBatches(max_enqueued=4), tmp_path / "out.jsonl"
+    result = await run(endpoint, out, rows(12), BatchEngine(max_requests=6))
+    assert result.succeeded == 12
+    assert set(endpoint.billed.values()) == {1}
+    ledger = (folder_of(out) / "ledger.jsonl").read_text()
+    assert '"stage":"uploaded","refused":"batch-' in ledger
+    assert '"limits":{"requests":3}' in ledger
+
+
+async def test_a_refusal_without_a_known_reason_ends_the_session_and_not_the_run(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out = ScriptedBatches(refusal="billing"), tmp_path / "out.jsonl"
+    with pytest.raises(headrace.HeadraceError, match=r"refused batch batch-2 \(part 1\): billing no"):
+        await run(endpoint, out, rows(3))
+    endpoint.refusal = ""
+    assert (await run(endpoint, out, rows(3))).succeeded == 3
+
+
+async def test_rows_that_were_sent_at_once_in_between_are_not_paid_again(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out = ScriptedBatches({2: "kill_before"}), tmp_path / "out.jsonl"
+    with pytest.RaisesGroup(Killed, flatten_subgroups=True, allow_unwrapped=True):
+        await run(endpoint, out, rows(5))
+    client = headrace.Client(base_url="https://batches.test/v1", model="m", policies=[], transport=endpoint)
+    async with client:
+        await headrace.run(client, rows(5), out=out, prompt="{name}", id_column="id", only=["r1", "r2"])
+    result = await run(endpoint, out, rows(5))
+    assert (result.done, result.succeeded) == (5, 3)
+    assert endpoint.billed == {f"r{number}": 1 for number in range(5)}
 
 
 async def test_a_row_that_makes_a_batch_invalid_fails_alone(

@@ -78,7 +78,7 @@ _SECTIONS = {
 @click.option(
     "--engine",
     metavar="NAME",
-    help="Engine of a plugin that performs the run, like ray; its options: --engine ray --help.",
+    help="Engine of a plugin that makes the calls, like batch or ray; its options: --engine ray --help.",
 )
 @click.option(
     "--fail-on",

@@ -100,8 +100,8 @@ class EndpointApi:
         except StatusError as error:
             if error.status in {404, 405, 501}:
                 raise NoBatchesError(
-                    f"{self._calls.endpoint.base_url} has no batches ({self._dialect.jobs_path}: {error}); "
-                    "leave out engine=, and the calls are made at once"
+                    f"{self._calls.endpoint.base_url} has no batches (GET {self._dialect.jobs_path}: status "
+                    f"{error.status}); leave out engine=, and the calls are made at once"
                 ) from error
             raise
 

@@ -54,7 +54,7 @@ async def attempt(make: Callable[[], Awaitable[T]], what: str) -> T:
 
 async def wait_after(error: CallError, pause: float, number: int, what: str) -> None:
     """Wait before the next attempt of a request that failed; raises `StepFailed` if it must not be made."""
-    final = isinstance(error, StatusError) and was_refused(error) and error.status != 429
+    final = isinstance(error, StatusError) and was_refused(error) and not error.retryable
     if final or number >= _MOST_FAILURES:
         raise StepFailed(f"{what}: {error}", getattr(error, "status", None)) from error
     asked = getattr(error, "retry_after", None)
@@ -118,7 +118,7 @@ class PartSteps:
             except CallError as error:
                 self._failures[part.number] += 1
                 refused = isinstance(error, StatusError) and was_refused(error)
-                limited = isinstance(error, StatusError) and error.status == 429
+                limited = isinstance(error, StatusError) and error.retryable
                 if refused and not limited:
                     await self._go_back(part, error)
                     if part.stage is Stage.PLANNED and part.file is None and _lost_file(error):

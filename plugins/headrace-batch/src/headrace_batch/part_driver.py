@@ -1,0 +1,244 @@
+"""Brings parts through their batches, from the file of each to its merged results."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+
+import anyio
+import anyio.abc
+
+from headrace.bulk import EngineSetup, ResultHandler, WorkItem
+from headrace_batch.batch_api import PartEndpoint
+from headrace_batch.dialect import BatchProblem, BatchState, BatchView
+from headrace_batch.endpoints import PartEndpoints
+from headrace_batch.ledger import Ledger
+from headrace_batch.merging import Merged, PartMerger
+from headrace_batch.options import BatchOptions
+from headrace_batch.part import Part, Stage, Step
+from headrace_batch.part_file import lines_of, part_path
+from headrace_batch.part_steps import PartSteps, StepFailed, attempt
+from headrace_batch.pricing import PartMoney
+from headrace_batch.row_table import RowTable
+
+_MOST_ROUNDS = 3
+"""In how many batches a row is sent before its last failure is final."""
+
+_UPLOADS = 2
+"""Uploads at the same time."""
+
+_FIRST_POLL, _POLL_GROWTH = 1.0, 1.5
+_ROOM_WAIT = 60.0
+"""Seconds after which a batch is created again that was refused because others are enqueued."""
+
+_TOKEN_LIMIT = re.compile(r"token_limit|enqueued token", re.IGNORECASE)
+_TOO_LARGE = re.compile(r"too_many|too_large|too many|too large|exceeds|maximum", re.IGNORECASE)
+
+
+class PartDriver:
+    """Takes all steps of parts.
+
+    Args:
+        setup: The run.
+        options: The options.
+        ledger: The ledger of the run.
+        endpoints: The endpoints for parts.
+        money: The budget.
+        rows: The rows of the parts.
+        undone: For each part of earlier sessions, how many of its rows are not in the output.
+
+    Attributes:
+        stopping: Set if the session must leave.
+        finishing: Set if batches are to be cancelled, and their rows sent as ordinary calls.
+        left: Rows without a final result, with their part and the number of batches that they were in.
+    """
+
+    def __init__(
+        self,
+        setup: EngineSetup,
+        options: BatchOptions,
+        ledger: Ledger,
+        endpoints: PartEndpoints,
+        money: PartMoney,
+        rows: RowTable,
+        undone: Mapping[int, int],
+    ) -> None:
+        self._setup = setup
+        self._options = options
+        self._ledger = ledger
+        self._endpoints = endpoints
+        self._money = money
+        self._rows = rows
+        self._undone = undone
+        self._steps = PartSteps(setup.run_id, ledger)
+        self._uploads = anyio.CapacityLimiter(_UPLOADS)
+        self._part_ended = anyio.Event()
+        self.stopping: anyio.Event = anyio.Event()
+        self.finishing: anyio.Event = anyio.Event()
+        self.left: list[tuple[WorkItem, Part, int]] = []
+
+    def begin(self, handle: ResultHandler) -> None:
+        """Hand over results to ``handle`` from now on."""
+        self._merger = PartMerger(self._setup, self._rows, self._money, handle)
+
+    async def drive_new(self, part: Part, unsent: anyio.Semaphore) -> None:
+        """Bring a part to its end; ``unsent`` is released when it is at the endpoint."""
+        if not self._try_reserve(part):  # drawing goes on, because resumed parts may have the budget
+            unsent.release()
+            await self._drive(part)
+            return
+        try:
+            while not (part.at_endpoint or self.stopping.is_set() or self.finishing.is_set()):
+                await self._take_step(part)
+        finally:
+            unsent.release()
+        await self._drive(part)
+
+    async def drive_resumed(self, part: Part) -> None:
+        """Bring a part of an earlier session to its end, unless this session has none of its rows."""
+        if not self._undone[part.number]:
+            if part.batch is not None and part.stage is Stage.CREATED:
+                await self._cancel(part, part.batch)
+            if part.stage is not Stage.CREATING:
+                await self._ledger.advance(part, Stage.SETTLED)
+                return
+        elif not part.outstanding:
+            return  # this session works on other rows
+        if part.at_endpoint:
+            self._money.reserve_always(Decimal(part.reserved))
+            part.has_reservation = True
+        await self._drive(part)
+
+    async def _drive(self, part: Part) -> None:
+        while not self.stopping.is_set() and part.stage is not Stage.SETTLED:
+            # Rows of an earlier session may be done in another way, or not wanted now: they must not be paid.
+            if (self.finishing.is_set() or part.drawn < part.rows) and not part.at_endpoint:
+                self._leave_rows(part, part.round)
+                await self._ledger.advance(part, Stage.SETTLED)
+            elif part.next_step is Step.POLL:
+                if not await self._poll(part):
+                    return
+            elif part.next_step is Step.MERGE:
+                await self._merge(part)
+                return
+            else:
+                await self._take_step(part)
+
+    async def _take_step(self, part: Part) -> None:
+        if part.next_step in {Step.UPLOAD, Step.CREATE} and not await self._reserve(part):
+            return
+        async with self._uploads:
+            if not self.stopping.is_set():
+                await self._steps.take(part, self._endpoints.at(part.endpoint).api)
+
+    async def _reserve(self, part: Part) -> bool:
+        """Wait until the budget has room for a part; False if the session leaves before."""
+        while not self._try_reserve(part):
+            await self._wait(_ROOM_WAIT, self._part_ended, self.stopping, self.finishing)
+            if self.stopping.is_set() or self.finishing.is_set():
+                return False
+        return True
+
+    def _try_reserve(self, part: Part) -> bool:
+        part.has_reservation = part.has_reservation or self._money.reserve(Decimal(part.reserved))
+        return part.has_reservation
+
+    async def _poll(self, part: Part) -> bool:
+        """Wait until a batch has ended; False if the session leaves before."""
+        endpoint, pause = self._endpoints.at(part.endpoint), min(_FIRST_POLL, self._options.poll)
+        cancelled = False
+        while True:
+            batch = await attempt(
+                lambda: endpoint.api.batch(part.batch or ""), f"part {part.number}: look at its batch"
+            )
+            part.state, part.done = batch.word, batch.finished or 0
+            if batch.state is BatchState.ENDED:
+                await self._ledger.advance(part, Stage.ENDED)
+                return True
+            if batch.state is BatchState.REFUSED:
+                await self._handle_refusal(part, batch, endpoint)
+                return True
+            if self._options.detach:
+                return False
+            if self.finishing.is_set() and not cancelled:
+                cancelled = True
+                await self._cancel(part, batch.id)
+            events = (self.stopping,) if cancelled else (self.stopping, self.finishing)
+            await self._wait(pause * random.uniform(0.8, 1.2), *events)
+            if self.stopping.is_set():
+                return False
+            pause = min(pause * _POLL_GROWTH, self._options.poll)
+
+    async def _handle_refusal(self, part: Part, batch: BatchView, endpoint: PartEndpoint) -> None:
+        problems = batch.problems or (BatchProblem("", "the endpoint gives no reason"),)
+        first = problems[0]
+        text = f"{first.code} {first.message}"
+        of_lines = {each.line: each.message for each in problems if each.line is not None}
+        others = any(each.at_endpoint and each is not part for each in self._ledger.parts.values())
+        if _TOKEN_LIMIT.search(text) and others:
+            await self._ledger.advance(part, Stage.UPLOADED, refused=batch.id)
+            await self._wait(_ROOM_WAIT, self._part_ended, self.stopping, self.finishing)
+        elif of_lines and part.round + 1 < _MOST_ROUNDS:
+            lines = enumerate(lines_of(part_path(self._ledger.folder, part.number)), 1)
+            refusals = {id: of_lines[number] for number, (id, _) in lines if number in of_lines}
+            self._settle(part, self._merger.refuse(part, endpoint, refusals), part.round + 1)
+            await self._setup.sync()
+            await self._ledger.advance(part, Stage.SETTLED, refused=batch.id)
+        elif (_TOO_LARGE.search(text) or _TOKEN_LIMIT.search(text)) and part.rows > 1:
+            by_size = "size" in text or "large" in text or "bytes" in text
+            limit = (part.size if by_size else part.rows) // 2
+            await self._ledger.learn("bytes" if by_size else "requests", limit)
+            self._setup.notify(f"Batch {batch.id} is too large for the endpoint; smaller ones are made.")
+            self._leave_rows(part, part.round)
+            await self._ledger.advance(part, Stage.SETTLED, refused=batch.id)
+        else:
+            # The next session sends its rows in a new part.
+            await self._ledger.advance(part, Stage.SETTLED, refused=batch.id)
+            raise StepFailed(f"the endpoint refused batch {batch.id} (part {part.number}): {text.strip()}")
+
+    async def _merge(self, part: Part) -> None:
+        endpoint = self._endpoints.at(part.endpoint)
+        batch = await attempt(
+            lambda: endpoint.api.batch(part.batch or ""), f"part {part.number}: look at its batch"
+        )
+        again = self.sends_at_once or part.round + 1 < _MOST_ROUNDS
+        merged = await self._merger.merge(part, batch, endpoint, final=not again)
+        self._settle(part, merged, part.round + 1)
+        await self._setup.sync()
+        if self._undone.get(part.number, part.rows) <= part.drawn:
+            await self._ledger.advance(part, Stage.SETTLED)
+
+    @property
+    def sends_at_once(self) -> bool:
+        """Whether rows that a batch did not finish are sent as ordinary calls."""
+        return self._options.stragglers == "sync" or self.finishing.is_set()
+
+    async def _cancel(self, part: Part, batch: str) -> None:
+        api = self._endpoints.at(part.endpoint).api
+        await attempt(lambda: api.cancel(batch), f"part {part.number}: cancel its batch")
+
+    def _leave_rows(self, part: Part, round: int) -> None:
+        """Send the rows of a part in another way."""
+        self._settle(part, Merged(list(self._rows.take_all(part))), round)
+
+    def _settle(self, part: Part, merged: Merged, round: int) -> None:
+        if part.has_reservation:
+            self._money.settle(Decimal(part.reserved), merged.spent)
+            part.has_reservation = False
+        self.left += [(item, part, round) for item in merged.left]
+        ended, self._part_ended = self._part_ended, anyio.Event()
+        ended.set()
+
+    async def _wait(self, seconds: float, *events: anyio.Event) -> None:
+        """Wait for one of these events, for at most so many seconds."""
+        with anyio.move_on_after(seconds):
+            async with anyio.create_task_group() as group:
+                for event in events:
+                    group.start_soon(_cancel_after, event, group.cancel_scope)
+
+
+async def _cancel_after(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
