@@ -19,7 +19,7 @@ from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.output_path import sidecar_of
 from headrace.bulk.run_lock import LARGEST_SIDECAR, append_record
 
-_NOT_COMPARED = ("headrace", "command")
+_NOT_COMPARED = ("headrace", "run", "command")
 
 
 @attrs.frozen

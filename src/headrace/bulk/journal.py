@@ -217,6 +217,7 @@ class Journal:
             old, self._file = self._file, self._open_output(opened)
             opened.pop_all()
         old.close()
+        self._is_new = False
         for id in removed:
             self.failed -= self.has_failed(id)
             self._entries.set(id, entry_of(_UNKNOWN, REMOVED))

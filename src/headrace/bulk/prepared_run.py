@@ -315,7 +315,7 @@ def begin_check(task: RunTask, out: Path | None) -> InputCheck:
 def _arguments_beside_steps(given: Mapping[str, Any], prompt: PromptLike | None) -> Mapping[str, Any]:
     """The arguments of a run with steps; raises `InputError` for one that only a step may have."""
     if several := [f"{name}=" for name in ("samples", "vote") if given.get(name)]:
-        raise InputError(f"steps=: leave out {' and '.join(several)}; a step has one answer for each row")
+        raise InputError(f"steps: leave out {' and '.join(several)}; a step has one answer for each row")
     of_run = {name: value for name, value in given.items() if name in _BESIDE_STEPS}
     others = {"prompt": prompt, **given}
     of_step = [name for name, value in others.items() if name not in of_run and value not in _NOT_GIVEN]

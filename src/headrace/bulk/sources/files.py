@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, AnyStr
 
 from headrace.bulk.sources.compression import MAGIC_SIZE, Compression, compression_of, decompressed
-from headrace.bulk.sources.copied_file import CopiedFile
+from headrace.bulk.sources.copied_file import CopiedFile, temporary_descriptor
 from headrace.bulk.sources.encodings import (
     Utf8Converter,
     checked_encoding,
@@ -67,7 +67,7 @@ class InputFile:
             self.head: bytes = content.read(_HEAD_SIZE)
         self._text_encoding = self.encoding or encoding_by_mark(self.head) or "utf-8"
 
-    def _copy_of_stream(self) -> IO[bytes] | None:
+    def _copy_of_stream(self) -> int | None:
         """A temporary copy of what can be read only once; None for a file on disk."""
         if self.name == "<stdin>":
             return self._copied(sys.stdin.buffer)
@@ -89,16 +89,19 @@ class InputFile:
     def __del__(self) -> None:
         copy = getattr(self, "_copy", None)
         if copy is not None:
-            copy.close()
+            os.close(copy)
 
-    def _copied(self, stream: IO[bytes]) -> IO[bytes]:
+    def _copied(self, stream: IO[bytes]) -> int:
         if stream.isatty():
             raise InputError(f"{self.name}: is a terminal; name a file, or pipe one in")
-        copy = tempfile.TemporaryFile()  # noqa: SIM115 - kept open as long as the source
+        copy = temporary_descriptor()
         try:
-            shutil.copyfileobj(stream, copy)
-            copy.flush()
-        except OSError as error:
+            with open(copy, "wb", closefd=False) as written:
+                shutil.copyfileobj(stream, written)
+        except BaseException as error:
+            os.close(copy)
+            if not isinstance(error, OSError):
+                raise
             raise InputError(f"{self.name}: cannot be copied to {tempfile.gettempdir()}: {error}") from error
         return copy
 
@@ -107,7 +110,7 @@ class InputFile:
         if self._remote is not None:
             return self._remote.open()
         if self._copy is not None:
-            return io.BufferedReader(CopiedFile(self._copy.fileno()), _BUFFER)
+            return io.BufferedReader(CopiedFile(self._copy), _BUFFER)
         try:
             descriptor = os.open(self._path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:

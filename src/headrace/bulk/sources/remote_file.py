@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 import threading
 import time
 from contextlib import suppress
 from typing import IO, Any
 
 from headrace._support.secret_masking import mask_url
+from headrace.bulk.sources.copied_file import temporary_descriptor
 from headrace.bulk.sources.remote_errors import copy_errors, is_temporary, remote_error, remote_errors
 from headrace.bulk.sources.urls import open_file_system
 from headrace.errors import InputError
@@ -61,7 +61,7 @@ class RemoteFile:
             size = info.get("size")
             self._has_ranges: bool = bool(size) and bool(info.get("partial", True))
         with copy_errors(self.name):
-            self._copy: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this object
+            self._copy: int = temporary_descriptor()
         self._lock = threading.Lock()
         self._size: int | None = size if self._has_ranges else None
         self._downloaded = bytearray(-(-size // _BLOCK)) if self._has_ranges else bytearray()
@@ -71,7 +71,7 @@ class RemoteFile:
     def __del__(self) -> None:
         self._close_file()
         if hasattr(self, "_copy"):
-            self._copy.close()
+            os.close(self._copy)
 
     def open(self) -> IO[bytes]:
         """The bytes from the beginning; reading raises `InputError` if a download fails."""
@@ -91,7 +91,7 @@ class RemoteFile:
                 self._download_block(offset // _BLOCK)
             else:
                 self._download_more()
-        return os.pread(self._copy.fileno(), min(size, available), offset)
+        return os.pread(self._copy, min(size, available), offset)
 
     def _available(self, offset: int) -> int | None:
         """The number of bytes at an offset that are in the copy: 0 at the end, None before a download."""
@@ -171,7 +171,7 @@ class RemoteFile:
     def _write(self, content: bytes, offset: int) -> None:
         with copy_errors(self.name):
             while content:
-                written = os.pwrite(self._copy.fileno(), content, offset)
+                written = os.pwrite(self._copy, content, offset)
                 content, offset = content[written:], offset + written
 
     def _end_download(self) -> None:
