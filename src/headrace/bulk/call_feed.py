@@ -40,6 +40,7 @@ class CallFeed(ItemFeed):
         self._changed, self._wanted = anyio.Event(), anyio.Event()
         self._read: WorkItem | None = None
         self._is_reading = self._is_exhausted = False
+        self.cut_short: bool = False
 
     def items(self) -> Any:
         """See `ItemFeed.items`."""

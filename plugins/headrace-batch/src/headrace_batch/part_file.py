@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -22,7 +22,7 @@ class RequestLine(msgspec.Struct):
     body: msgspec.Raw
 
 
-decode_request_line = msgspec.json.Decoder(RequestLine).decode
+decode_request_line: Callable[[bytes | str], RequestLine] = msgspec.json.Decoder(RequestLine).decode
 _encode = msgspec.json.Encoder().encode
 
 

@@ -41,8 +41,8 @@ class InputValidation:
     ) -> None:
         self.positions: array[int] = array("Q")
         self.errors: list[BatchError] = []
-        self.model = ""
-        self.tokens = 0
+        self.model: str = ""
+        self.tokens: int = 0
         self._content = content
         self._endpoint = endpoint
         self._behaviour = behaviour
