@@ -249,7 +249,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "steps": (
         {"samples": 2, "vote": True, "prompt": None, "steps": [headrace.Step("a", "{id}")]},
-        "steps=: leave out samples= and vote=; a step has one answer for each row",
+        "steps: leave out samples= and vote=; a step has one answer for each row",
     ),
 }
 
