@@ -12,7 +12,7 @@ _KEY = re.compile(rf"(?<![\w-])(?:{KEY_PREFIX.pattern})[\w.-]{{8,}}")
 _USER_INFO = re.compile(r"(?<=://)[^/\s'\"]+@")
 _QUERY = re.compile(r"(://[^\s'\"?]*)\?[^\s'\"]+")
 _URL_USER_INFO = re.compile(r"(?<=://)(?:[^/:]*:(?!\d+/)[^@]*|[^/@]*)@")
-"""A password in a URL may contain a slash that is not escaped; a port is no password."""
+"""A password in a URL may contain a slash that is not escaped. A port is not a password."""
 
 _URL = re.compile(r"[A-Za-z][\w+.-]*(?:://|::)\S")
 """An argument that is a URL as a whole, and not a text with one."""

@@ -12,7 +12,7 @@ def executor_engine(engine: str | ExecutorEngine) -> ExecutorEngine:
     """The engine, found by its name among those of the installed plugins.
 
     Raises:
-        SettingsError: There is no such engine, or it is only for the command line.
+        SettingsError: The engine is unknown, or only the command line has it.
     """
     if not isinstance(engine, str):
         return engine

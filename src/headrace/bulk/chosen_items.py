@@ -54,7 +54,7 @@ class ChosenIds:
         """The ids that ``only`` chooses; None if it chooses no ids.
 
         Raises:
-            InputError: The file cannot be read, or there are no ids.
+            InputError: The file cannot be read, or contains no ids.
         """
         if only is None or (isinstance(only, str) and only == "failed"):
             return None

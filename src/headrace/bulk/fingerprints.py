@@ -67,7 +67,7 @@ def note_first_index(sidecar: int, first_index: int) -> None:
 
 
 def read_fingerprints(out: str | os.PathLike[str]) -> Fingerprints:
-    """The fingerprints of an output; empty if there is no sidecar that can be read."""
+    """The fingerprints of an output; empty if its sidecar is missing or cannot be read."""
     try:
         with open(sidecar_of(out), "rb") as file:
             found = _with_starts(file.read(LARGEST_SIDECAR))

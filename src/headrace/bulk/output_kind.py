@@ -1,4 +1,4 @@
-"""Messages about files that are no output of a run, by what they are."""
+"""Messages about files that are not the output of a run; each says what the file is."""
 
 from __future__ import annotations
 

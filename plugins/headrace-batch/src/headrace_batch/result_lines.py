@@ -38,7 +38,7 @@ class ResultLine(msgspec.Struct):
 
     @property
     def reason(self) -> str:
-        """Why there is no response."""
+        """Why the request got no response."""
         error = self.error or _Error()
         return error.message or error.code or "no reason"
 
@@ -52,7 +52,7 @@ class FileReport:
 
     Attributes:
         lines: Lines that were read, of any kind.
-        malformed: Lines that are no results.
+        malformed: Lines that cannot be read as results.
         foreign: Results of rows that are not in the part, or that nobody waits for.
         repeated: Further results of rows that have one.
         cut: Whether a file ended within a line.

@@ -29,7 +29,7 @@ _LONGEST = 5000
 def read_run_facts(
     output: str | os.PathLike[str], items: Mapping[int, int] = MappingProxyType({})
 ) -> list[tuple[str, str]]:
-    """Names and texts from the sidecar, without secrets; empty if there is no sidecar that can be read.
+    """Names and texts from the sidecar, without secrets; empty if the sidecar is missing or cannot be read.
 
     If the run was continued with another prompt, model or other parameters, what differs is named once for
     each of these fingerprints, with its number.
