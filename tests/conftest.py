@@ -1,10 +1,14 @@
-"""Fixtures of all tests: an environment without the caller's settings, and fake installed plugins."""
+"""Fixtures of all tests: an environment without the caller's settings, and fake installed plugins.
+
+It also decides how the tests run: compiled modules are kept, and the longest tests begin.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import signal
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -17,11 +21,24 @@ _SETTINGS = ("OPENAI_", "HEADRACE_")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 
-# With `--hypothesis-profile=default`, properties try a hundred examples.
-hypothesis.settings.register_profile("sample", max_examples=40)
+# With `--hypothesis-profile=default`, properties try a hundred examples. A slow machine is no failure.
+hypothesis.settings.register_profile(
+    "sample", max_examples=40, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("sample")
 
 _LONG = ("plugins/headrace-redis/", "tests/crash/", "tests/interrupts/", "tests/docs/", "tests/benchmarks/")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep compiled modules even with PYTHONDONTWRITEBYTECODE: tests start hundreds of processes.
+
+    They go to pytest's cache, and none beside the sources. The processes of pytest-xdist inherit it all.
+    """
+    if sys.dont_write_bytecode and config.cache is not None:
+        sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(config.cache.mkdir("bytecode"))
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        sys.dont_write_bytecode = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

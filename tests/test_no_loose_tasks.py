@@ -33,8 +33,6 @@ LOOSE = {"create_task", "ensure_future", "spawn_system_task", "call_later", "fin
 ALLOWED = {
     # The client of an SDK is used without a block; see the file.
     "src/headrace/integrations/detached_lifespans.py",
-    # A stored file is open as long as somebody may read it, which is not the length of a block.
-    "src/headrace/testing/server/stored_content.py",
 }
 
 

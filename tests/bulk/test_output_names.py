@@ -98,6 +98,7 @@ def test_a_finished_output_does_not_belong_to_its_hard_link(out: Path) -> None:
         Journal(other, PRINT),
     ):
         pass
+    assert not other.with_name("hard.jsonl.journal").exists()
 
 
 @pytest.mark.parametrize("other_name", SYMBOLIC)

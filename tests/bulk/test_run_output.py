@@ -110,9 +110,33 @@ REFUSED: list[tuple[dict[str, Any], type[HeadraceError], str]] = [
         JournalError,
         "foreign.csv: exists, but foreign.csv.jsonl, the journal of its run, does not; name another file",
     ),
+    (
+        {"out": "o.jsonl", "keep_done": True, "changed": "resend", "fresh": True},
+        InputError,
+        "fresh=: begins a new output; leave out changed=, keep_done=, or fresh=",
+    ),
     ({"out": "folder.csv"}, JournalError, "folder.csv: is a directory; name a file in it"),
     ({"out": "no/o.csv"}, JournalError, "no/o.csv: the directory no does not exist; create it first"),
 ]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("content", ["mine\n", "mine", '{"id": "headrace-0"}\n', "\n"])
+@pytest.mark.parametrize(
+    "sidecar", [None, "", "mine\n", '{"headrace": 1}\n', '{"headrace": 2, "model": "n"}\n']
+)
+async def test_a_file_of_another_program_is_refused_and_nothing_is_left_beside_it(
+    products: Path, content: str, sidecar: str | None
+) -> None:
+    out, beside = products.with_name("foreign.jsonl"), products.with_name("foreign.jsonl.journal")
+    out.write_text(content)
+    if sidecar is not None:
+        beside.write_text(sidecar)
+    with pytest.raises(JournalError, match=r"foreign\.jsonl"):
+        await perform(products, out, FakeEndpoint())
+    assert out.read_text() == content
+    assert (beside.read_text() if beside.exists() else None) == (sidecar or None)
+    assert set(names_in(products.parent)) <= {"foreign.jsonl", "foreign.jsonl.journal", "products.csv"}
 
 
 @pytest.mark.anyio

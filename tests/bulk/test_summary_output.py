@@ -6,11 +6,15 @@ import json
 from decimal import Decimal
 from html.parser import HTMLParser
 
+import pytest
+
+from headrace.bulk import run
 from headrace.bulk.item_result import ItemResult
 from headrace.bulk.summary import Summary
 from headrace.bulk.summary_json import encode_summary
 from headrace.bulk.summary_text import describe
 from headrace.errors import DeadlineExceeded, WorkerLost
+from headrace.testing import FakeEndpoint
 
 HOSTILE = "<script>alert(1)</script>\x1b[2J\n</td>"
 
@@ -108,6 +112,13 @@ def test_the_repr_is_one_line_of_the_most_important_totals() -> None:
     )
     assert text.isprintable()
     assert repr(Summary(2)) == "<Summary: 0 of 2 items done, 0 succeeded, 0 failed>"
+
+
+@pytest.mark.anyio
+async def test_the_repr_of_a_result_says_what_it_is() -> None:
+    async with FakeEndpoint("ok").client() as client:
+        result = await run(client, [{"text": "A"}], prompt="{text}")
+    assert repr(result).startswith("<Result: 1 of 1 items done, 1 succeeded, 0 failed")
 
 
 class Elements(HTMLParser):

@@ -16,11 +16,15 @@ from typing import Any
 import attrs
 import httpx
 import pytest
+from click.testing import CliRunner
 from playwright.sync_api import Browser
 from tests.cli.browsing import chromium
 
+from headrace.cli import commands
+
 COMMAND = [sys.executable, "-c", "from headrace_command import main; main()"]
 LIMIT = 60
+KEY = "sk-canary-7f3a"
 
 
 @attrs.frozen
@@ -53,6 +57,25 @@ class CommandLine:
 
 
 @attrs.frozen
+class CommandInProcess:
+    """Runs headrace in the process of the tests, which takes a tenth of the time.
+
+    It is for mistakes, and for commands that start no process and handle no signal.
+    """
+
+    folder: Path
+    environment: dict[str, str]
+
+    def run(self, *arguments: str, input: str | None = None, **environment: str) -> Result:
+        """Run to the end."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.folder)
+            runner = CliRunner(env=self.environment | environment)
+            done = runner.invoke(commands(), arguments, input, prog_name="headrace", catch_exceptions=False)
+        return Result(done.exit_code, done.stdout, done.stderr)
+
+
+@attrs.frozen
 class Result:
     """Exit code and output of a process."""
 
@@ -67,7 +90,7 @@ def _environment(**more: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("HEADRACE_", "OPENAI_")) and not name.lower().endswith("_proxy")
     }
-    return kept | {"OPENAI_API_KEY": "sk-canary-7f3a"} | more
+    return kept | {"OPENAI_API_KEY": KEY} | more
 
 
 @contextmanager
@@ -111,6 +134,12 @@ def browser() -> Iterator[Browser]:
 def headrace(tmp_path: Path, endpoint: str) -> CommandLine:
     """The command line, configured for the fast endpoint."""
     return CommandLine(tmp_path, _environment(OPENAI_BASE_URL=endpoint))
+
+
+@pytest.fixture
+def in_process(tmp_path: Path, endpoint: str) -> CommandInProcess:
+    """The command line in this process, configured for the fast endpoint."""
+    return CommandInProcess(tmp_path, {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": endpoint})
 
 
 @pytest.fixture

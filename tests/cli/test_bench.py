@@ -59,9 +59,9 @@ def test_a_real_endpoint_is_called_only_after_confirmation(headrace: Any, endpoi
     ],
 )
 def test_mistakes_are_errors_before_anything_is_measured(
-    headrace: Any, options: tuple[str, ...], message: str
+    in_process: Any, options: tuple[str, ...], message: str
 ) -> None:
-    result = headrace.run("bench", *options)
+    result = in_process.run("bench", *options)
     assert result.code == 2
     assert message in result.err
 

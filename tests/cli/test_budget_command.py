@@ -51,15 +51,15 @@ def test_a_budget_covers_all_sessions_and_can_be_raised(
     ],
 )
 def test_a_budget_without_a_price_is_an_error_before_anything_is_sent(
-    headrace: Any, questions: Path, tmp_path: Path, options: tuple[str, ...], environment: Any, message: str
+    in_process: Any, questions: Path, tmp_path: Path, options: tuple[str, ...], environment: Any, message: str
 ) -> None:
-    result = headrace.run("run", "questions.csv", *ASK, *options, **environment)
+    result = in_process.run("run", "questions.csv", *ASK, *options, **environment)
     assert (result.code, message in result.err) == (2, True), result.err
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_a_dry_run_without_max_tokens_does_not_guess_the_output(headrace: Any, questions: Path) -> None:
-    result = headrace.run("run", "questions.csv", *ASK, "--dry-run")
+def test_a_dry_run_without_max_tokens_does_not_guess_the_output(in_process: Any, questions: Path) -> None:
+    result = in_process.run("run", "questions.csv", *ASK, "--dry-run")
     assert "out unknown, because no max_tokens is set" in result.out
     assert re.search(r"cost       estimated: \$0\.00\d\d plus the cost of the answers", result.out)
     assert "--sample 20" in result.out

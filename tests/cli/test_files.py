@@ -99,9 +99,9 @@ def test_a_table_after_a_stop_a_kill_and_a_resumed_run(
 
 
 @pytest.mark.parametrize("name", ["in.parquet", "in.jsonl.gz", "in.csv.zst"])
-def test_a_file_cut_short_is_an_error_of_one_line(headrace: Any, files: Path, name: str) -> None:
+def test_a_file_cut_short_is_an_error_of_one_line(in_process: Any, files: Path, name: str) -> None:
     (files / name).write_bytes((files / name).read_bytes()[:-20])
-    result = headrace.run("run", name, *ASK)
+    result = in_process.run("run", name, *ASK)
     assert result.code == 2
     assert result.err.startswith(f"headrace: {name}: ")
     assert result.err.count("\n") == 1
@@ -109,10 +109,10 @@ def test_a_file_cut_short_is_an_error_of_one_line(headrace: Any, files: Path, na
 
 @pytest.mark.parametrize("table", ["t.txt", "in.csv.zst", "out.jsonl", "no/t.csv"])
 def test_an_impossible_table_is_a_mistake_before_anything_is_sent(
-    headrace: Any, files: Path, endpoint: str, counts: Callable[[str], dict[str, Any]], table: str
+    in_process: Any, files: Path, endpoint: str, counts: Callable[[str], dict[str, Any]], table: str
 ) -> None:
     before = counts(endpoint)["requests"]
-    result = headrace.run("run", "in.csv.zst", *ASK, "--table", table)
+    result = in_process.run("run", "in.csv.zst", *ASK, "--table", table)
     assert result.code == 2
     assert result.err.startswith(f"headrace: --table {table}: ")
     assert counts(endpoint)["requests"] == before

@@ -26,8 +26,8 @@ def test_the_demo_needs_no_key_and_no_network_and_leaves_no_files(headrace: Any)
     assert list(headrace.folder.iterdir()) == []
 
 
-def test_plugins_lists_version_stage_and_settings(headrace: Any) -> None:
-    result = headrace.run("plugins", HEADRACE_RETRY_ATTEMPTS="7")
+def test_plugins_lists_version_stage_and_settings(in_process: Any) -> None:
+    result = in_process.run("plugins", HEADRACE_RETRY_ATTEMPTS="7")
     assert result.code == 0, result.err
     for line in (
         "breaker  headrace-breaker 0.1.0",
@@ -57,17 +57,17 @@ def test_serve_on_a_port_in_use_exits_with_2(headrace: Any, endpoint: str) -> No
     assert "Address already in use; port 0 takes a free one" in result.err
 
 
-def test_invalid_quantities_are_named(headrace: Any) -> None:
+def test_invalid_quantities_are_named(in_process: Any) -> None:
     for option, value in (("--latency", "5x"), ("--errors", "200%"), ("--rate-limit", "0/s")):
-        result = headrace.run("serve", option, value)
+        result = in_process.run("serve", option, value)
         assert result.code == 2
         assert f"invalid value for '{option}'" in result.err
 
 
-def test_help_has_examples_and_unknown_commands_name_the_nearest(headrace: Any) -> None:
-    assert "headrace run products.csv" in headrace.run("run", "--help").out
-    assert "headrace 0.1.0" in headrace.run("--version").out.replace(", version", "")
-    unknown = headrace.run("rum")
+def test_help_has_examples_and_unknown_commands_name_the_nearest(in_process: Any) -> None:
+    assert "headrace run products.csv" in in_process.run("run", "--help").out
+    assert "headrace 0.1.0" in in_process.run("--version").out.replace(", version", "")
+    unknown = in_process.run("rum")
     assert unknown.code == 2
     assert "did you mean 'run'?" in unknown.err
 
@@ -99,13 +99,13 @@ def test_chat_prints_the_answer_its_time_and_cost(headrace: Any, endpoint: str) 
     assert (quiet.code, quiet.out, quiet.err) == (0, result.out, "")
 
 
-def test_chat_errors_are_one_line(headrace: Any) -> None:
+def test_chat_errors_are_one_line(in_process: Any) -> None:
     for arguments, code, message in (
         (("Hallo",), 2, "no model"),
         (("Hallo", "--model", "m", "--param", "temprature=1"), 2, "did you mean 'temperature'"),
         (("Hallo", "--model", "m", "--base-url", "http://127.0.0.1:9/v1"), 1, "is the endpoint running"),
     ):
-        result = headrace.run("chat", *arguments, HEADRACE_RETRY_ATTEMPTS="1")
+        result = in_process.run("chat", *arguments, HEADRACE_RETRY_ATTEMPTS="1")
         assert result.code == code, result.err
         assert message in result.err
         assert len(result.err.splitlines()) == 1
@@ -143,10 +143,10 @@ def test_serve_over_tls_prints_how_to_call_it(headrace: Any) -> None:
     ],
 )
 def test_certificate_mistakes_of_serve_are_named(
-    headrace: Any, options: tuple[str, ...], message: str
+    in_process: Any, options: tuple[str, ...], message: str
 ) -> None:
-    (headrace.folder / "garbage.pem").write_text("garbage")
-    result = headrace.run("serve", *options)
+    (in_process.folder / "garbage.pem").write_text("garbage")
+    result = in_process.run("serve", *options)
     assert result.code == 2
     assert message in result.err
     assert "Traceback" not in result.err

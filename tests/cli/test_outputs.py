@@ -123,11 +123,37 @@ def test_a_read_only_folder_is_refused_in_one_line(questions: Path, refused: Cal
             "see headrace run --help",
         ),
         (("o.jsonl", "--only", "ids:none.txt"), "--only none.txt: No such file or directory"),
+        *(
+            (
+                ("o.jsonl", "--only", "failed", "--only", second),
+                "--only: give it once; join conditions with and, like filter:price > 10 and stock > 0, "
+                "and add --retry-failed for items that failed",
+            )
+            for second in ("failed", "ids:ids.txt", "filter:price > 10")
+        ),
+        *(
+            (
+                ("o.jsonl", "--fresh", *more),
+                f"--fresh: begins a new output; leave out {name}, or --fresh",
+            )
+            for more, name in (
+                (("--keep-done",), "--keep-done"),
+                (("--changed", "resend"), "--changed"),
+                (("--only", "failed"), "--retry-failed (--only failed)"),
+                (("--keep-done", "--retry-failed"), "--retry-failed (--only failed), --keep-done"),
+            )
+        ),
+        (
+            ("foreign.jsonl",),
+            "foreign.jsonl: exists, but foreign.jsonl.journal does not identify its run; choose another "
+            "--out, or keep it as another file with --fresh",
+        ),
     ],
 )
 def test_options_that_do_not_fit_the_output_are_refused(
-    refused: Callable[..., str], arguments: tuple[str, ...], line: str
+    questions: Path, refused: Callable[..., str], arguments: tuple[str, ...], line: str
 ) -> None:
+    questions.with_name("foreign.jsonl").write_text("{}\n")
     assert refused("--out", *arguments) == line
 
 

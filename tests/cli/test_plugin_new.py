@@ -8,12 +8,15 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
 from headrace import Stage
+from headrace.cli.main import cli
 
 ROOT = Path(__file__).parents[2]
 FILES = [
@@ -81,19 +84,29 @@ def test_a_new_plugin_installs_and_passes_its_tests(headrace: Any, tmp_path: Pat
     assert "is installed already" in again.stderr
 
 
-@pytest.mark.parametrize("name", ["x", "a-name-of-thirty-characters-30"])
-def test_a_new_plugin_passes_ruff_and_mypy(headrace: Any, tmp_path: Path, name: str) -> None:
-    assert headrace.run("plugin", "new", name).code == 0
-    folder = tmp_path / f"headrace-{name}"
+@pytest.fixture
+def new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs `headrace plugin new` in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["plugin", "new"]
+    return lambda *more: CliRunner().invoke(cli, [*arguments, *more], prog_name="headrace")
+
+
+def test_new_plugins_pass_ruff_and_mypy(new: Callable[..., Result], tmp_path: Path) -> None:
     scripts = Path(sysconfig.get_path("scripts"))
-    run(scripts / "ruff", "check", "--no-cache", ".", cwd=folder)
-    run(scripts / "ruff", "format", "--no-cache", "--check", ".", cwd=folder)
-    run(sys.executable, "-m", "mypy", "--strict", "src", "tests", cwd=folder, MYPYPATH="src")
+    for name in ("x", "a-name-of-thirty-characters-30"):
+        assert new(name).exit_code == 0
+        folder = tmp_path / f"headrace-{name}"
+        run(scripts / "ruff", "check", "--no-cache", ".", cwd=folder)
+        run(scripts / "ruff", "format", "--no-cache", "--check", ".", cwd=folder)
+        cache = tmp_path / "mypy"  # what both import is checked once
+        mypy = (sys.executable, "-m", "mypy", "--strict", "--cache-dir", cache)
+        run(*mypy, "src", "tests", cwd=folder, MYPYPATH="src")
 
 
 @pytest.mark.parametrize("stage", [stage.name for stage in Stage])
-def test_a_new_policy_has_the_given_stage(headrace: Any, tmp_path: Path, stage: str) -> None:
-    assert headrace.run("plugin", "new", "headrace-foo", "--stage", stage, "--into", "deep/er").code == 0
+def test_a_new_policy_has_the_given_stage(new: Callable[..., Result], tmp_path: Path, stage: str) -> None:
+    assert new("headrace-foo", "--stage", stage, "--into", "deep/er").exit_code == 0
     path = tmp_path / "deep/er/headrace-foo/src/headrace_foo/policy.py"
     specification = importlib.util.spec_from_file_location("foo_policy", path)
     assert specification is not None
@@ -119,22 +132,24 @@ def test_a_new_policy_has_the_given_stage(headrace: Any, tmp_path: Path, stage: 
         ("retry", "plugin 'retry' (headrace-retry 0.1.0) is installed already"),
     ],
 )
-def test_an_invalid_plugin_name_is_rejected(headrace: Any, tmp_path: Path, name: str, message: str) -> None:
-    result = headrace.run("plugin", "new", name)
-    assert result.code == 2
-    assert message in result.err
-    assert len(result.err.splitlines()) == 1
+def test_an_invalid_plugin_name_is_rejected(
+    new: Callable[..., Result], tmp_path: Path, name: str, message: str
+) -> None:
+    result = new(name)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert len(result.output.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_folder_is_not_changed(headrace: Any, tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_changed(new: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "headrace-foo").mkdir()
     (tmp_path / "file").touch()
     for options, message in (
         ((), "headrace-foo: exists already, and nothing is overwritten"),
         (("--into", "file"), "file/headrace-foo: cannot be written: Not a directory"),
     ):
-        result = headrace.run("plugin", "new", "foo", *options)
-        assert result.code == 2
-        assert message in result.err
+        result = new("foo", *options)
+        assert result.exit_code == 2
+        assert message in result.output
     assert list((tmp_path / "headrace-foo").iterdir()) == []

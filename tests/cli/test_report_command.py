@@ -42,11 +42,11 @@ def ran(headrace: Any, serving: Callable[..., Any]) -> str:
     return summary
 
 
-def test_the_page_agrees_with_the_summary(headrace: Any, ran: str, browser: Browser) -> None:
-    result = headrace.run("report", "out.jsonl")
+def test_the_page_agrees_with_the_summary(in_process: Any, ran: str, browser: Browser) -> None:
+    result = in_process.run("report", "out.jsonl")
     assert (result.code, result.err) == (0, "")
     assert result.out == f"Report of {ITEMS} items: out.html\n"
-    window = opened(browser, headrace.folder / "out.html", 1400)
+    window = opened(browser, in_process.folder / "out.html", 1400)
     shown = dict(
         zip(
             window.locator("dt").all_inner_texts(),
@@ -87,11 +87,11 @@ def test_the_page_agrees_with_the_summary(headrace: Any, ran: str, browser: Brow
 
 
 def test_the_page_is_legible_at_any_width_in_light_and_dark(
-    headrace: Any, ran: str, browser: Browser
+    in_process: Any, ran: str, browser: Browser
 ) -> None:
-    headrace.run("report", "out.jsonl", "--out", "page.html")
+    in_process.run("report", "out.jsonl", "--out", "page.html")
     for width, scheme in itertools.product((390, 820, 1440), ("light", "dark")):
-        window = opened(browser, headrace.folder / "page.html", width, scheme, with_script=True)
+        window = opened(browser, in_process.folder / "page.html", width, scheme, with_script=True)
         assert_legible(window)
         ground = window.evaluate("getComputedStyle(document.documentElement).backgroundColor")
         assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
@@ -141,11 +141,11 @@ OUTPUTS = {
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_pages_of_unusual_runs_are_legible(headrace: Any, browser: Browser, name: str) -> None:
-    (headrace.folder / "out.jsonl").write_text("".join(OUTPUTS[name]), encoding="utf-8")
-    assert headrace.run("report", "out.jsonl").code == 0
+def test_pages_of_unusual_runs_are_legible(in_process: Any, browser: Browser, name: str) -> None:
+    (in_process.folder / "out.jsonl").write_text("".join(OUTPUTS[name]), encoding="utf-8")
+    assert in_process.run("report", "out.jsonl").code == 0
     for width in (360, 1400):
-        window = opened(browser, headrace.folder / "out.html", width)
+        window = opened(browser, in_process.folder / "out.html", width)
         if name == "failures alone":
             assert "<b>W</b>" in window.locator(".example").inner_text()
         elif name == "without times":
@@ -158,31 +158,31 @@ def test_pages_of_unusual_runs_are_legible(headrace: Any, browser: Browser, name
         window.context.close()
 
 
-def test_a_file_that_is_not_an_output_is_an_error_of_one_line(headrace: Any) -> None:
-    (headrace.folder / "empty.jsonl").touch()
-    (headrace.folder / "foreign.jsonl").write_text('{"text": "hello"}\n', encoding="utf-8")
+def test_a_file_that_is_not_an_output_is_an_error_of_one_line(in_process: Any) -> None:
+    (in_process.folder / "empty.jsonl").touch()
+    (in_process.folder / "foreign.jsonl").write_text('{"text": "hello"}\n', encoding="utf-8")
     for name, message in (
         ("missing.jsonl", "missing.jsonl: No such file"),
         ("empty.jsonl", "empty.jsonl: holds no finished item"),
         ("foreign.jsonl", "foreign.jsonl: is not the output of a run: its first line is other JSON; name"),
     ):
-        result = headrace.run("report", name)
+        result = in_process.run("report", name)
         assert result.code == 2
         assert message in result.err
         assert len(result.err.splitlines()) == 1
-    assert not list(headrace.folder.glob("*.html"))
+    assert not list(in_process.folder.glob("*.html"))
 
 
-def test_a_report_does_not_replace_the_output(headrace: Any) -> None:
-    (headrace.folder / "out.html").write_text(line(0, 0, 0.2), encoding="utf-8")
-    result = headrace.run("report", "out.html")
+def test_a_report_does_not_replace_the_output(in_process: Any) -> None:
+    (in_process.folder / "out.html").write_text(line(0, 0, 0.2), encoding="utf-8")
+    result = in_process.run("report", "out.html")
     assert result.code == 2
     assert "name another --out" in result.err
 
 
-def test_a_running_run_has_a_report(headrace: Any, browser: Browser) -> None:
-    (headrace.folder / "out.jsonl").write_text(line(0, 0, 0.2) + line(1, 1, 0.2)[:40], encoding="utf-8")
-    assert headrace.run("report", "out.jsonl").out == "Report of 1 item: out.html\n"
-    window = opened(browser, headrace.folder / "out.html", 360)
+def test_a_running_run_has_a_report(in_process: Any, browser: Browser) -> None:
+    (in_process.folder / "out.jsonl").write_text(line(0, 0, 0.2) + line(1, 1, 0.2)[:40], encoding="utf-8")
+    assert in_process.run("report", "out.jsonl").out == "Report of 1 item: out.html\n"
+    window = opened(browser, in_process.folder / "out.html", 360)
     assert window.get_by_text("The last line is incomplete").is_visible()
     window.context.close()

@@ -15,6 +15,8 @@ from headrace.bulk.report import read_statistics, write_page
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\u2028]]><!--<script>"
 ROWS = 230
+FURTHER = ["Garten", "Garten"]
+"""Further answers of the only row with samples."""
 
 
 def line(number: int) -> dict[str, Any]:
@@ -29,7 +31,8 @@ def line(number: int) -> dict[str, Any]:
         "error": {"code": "timeout", "message": f"{HOSTILE} {number}" if number else HOSTILE * 9}
         if failed
         else None,
-        "headrace": {"attempts": 1, "elapsed": 0.5, "answer": None if failed else text},
+        "headrace": {"attempts": 1, "elapsed": 0.5}
+        | ({"answers": [text, None, *FURTHER]} if number == 7 else {"answer": None if failed else text}),
     }
 
 
@@ -97,11 +100,16 @@ def test_rows_are_filtered_by_failure_and_by_answer(window: Page) -> None:
     show.select_option(label="Sport <b>")
     assert window.get_by_role("status").inner_text().startswith("114 of")
     assert {int(name.split()[1]) % 2 for name in shown(window)[1:]} == {1}
+    assert "row 7" in shown(window)
+    show.select_option(label="Garten")
+    assert "row 7" in shown(window), "one of its answers is that"
+    row = window.locator("#items tbody tr").nth(shown(window).index("row 7"))
+    assert row.locator("td").last.inner_text() == '["Sport <b>",null,"Garten","Garten"]'
 
 
 def test_rows_are_found_by_id_answer_and_message(window: Page) -> None:
     search = window.get_by_label("Search")
-    for text, number in (("ROW 22", 11), ("garten", 92), (" 220", 1), ("no such text", 0)):
+    for text, number in (("ROW 22", 11), ("garten", 93), (" 220", 1), ("no such text", 0)):
         search.fill(text)
         assert window.get_by_role("status").inner_text().startswith(f"{number} of {ROWS}"), text
     search.fill("row 1")

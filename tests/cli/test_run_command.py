@@ -139,7 +139,7 @@ def test_the_key_is_in_no_file(headrace: Any, questions: Path, tmp_path: Path) -
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_sent(
-    headrace: Any,
+    in_process: Any,
     questions: Path,
     tmp_path: Path,
     endpoint: str,
@@ -150,7 +150,7 @@ def test_a_mistake_is_one_line_and_nothing_is_sent(
     (tmp_path / "double.csv").write_text("id,text\na,1\na,2\n")
     (tmp_path / "bad.jsonl").write_text('{"id": "a", "text": "b"}\n{"id": \n')
     before = counts(endpoint)["requests"]
-    result = headrace.run("run", *arguments)
+    result = in_process.run("run", *arguments)
     assert result.code == 2
     assert message in result.err
     assert "Traceback" not in result.err
@@ -172,11 +172,11 @@ def test_settings_come_from_a_file_and_misspelled_ones_are_named(
 
 
 def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(
-    headrace: Any, questions: Path, endpoint: str, counts: Callable[[str], dict[str, Any]], tmp_path: Path
+    in_process: Any, questions: Path, endpoint: str, counts: Callable[[str], dict[str, Any]], tmp_path: Path
 ) -> None:
     options = ("--system", "Be brief.", "--param", "max_tokens=100", "--param", "user=me", "--limit", "20")
     before = counts(endpoint)["requests"]
-    result = headrace.run("run", "questions.csv", *ASK, *options, "--dry-run")
+    result = in_process.run("run", "questions.csv", *ASK, *options, "--dry-run")
     assert result.code == 0, result.err
     lines = result.out.splitlines()
     assert lines[:2] == ["--- Q000", "system: Be brief."]
@@ -229,9 +229,9 @@ def test_a_budget_stops_the_run(headrace: Any, questions: Path) -> None:
     ],
 )
 def test_a_mistake_in_an_option_is_an_error_before_anything_is_sent(
-    headrace: Any, questions: Path, options: tuple[str, ...], message: str
+    in_process: Any, questions: Path, options: tuple[str, ...], message: str
 ) -> None:
-    result = headrace.run("run", "questions.csv", *ASK, *options)
+    result = in_process.run("run", "questions.csv", *ASK, *options)
     assert result.code == 2
     assert message in result.err
 
@@ -269,10 +269,10 @@ def test_answers_fit_a_schema(
     ],
 )
 def test_a_bad_schema_is_found_before_anything_is_sent(
-    headrace: Any, questions: Path, tmp_path: Path, content: str | None, more: list[str], message: str
+    in_process: Any, questions: Path, tmp_path: Path, content: str | None, more: list[str], message: str
 ) -> None:
     if content is not None:
         (tmp_path / "colour.json").write_text(content)
-    result = headrace.run("run", "questions.csv", *ASK, "--schema", "colour.json", *more)
+    result = in_process.run("run", "questions.csv", *ASK, "--schema", "colour.json", *more)
     assert (result.code, message in result.err, result.err.count("\n")) == (2, True, 1), result.err
     assert not (tmp_path / "out.jsonl").exists()

@@ -14,7 +14,7 @@ import pytest
 Lines = Callable[[str], list[dict[str, Any]]]
 ASK = ("run", "rows.csv", "--prompt", "{text}", "--model", "m", "--out", "out.jsonl")
 IN_FLIGHT = 10
-ROWS = 3000
+ROWS = 1200
 GO_ON = "run the same command again to continue."
 
 
@@ -74,7 +74,7 @@ def test_a_shared_error_stops_the_run_and_leaves_its_items_unsent(
     last = result.out.splitlines()[-1]
     assert last.startswith("Stopped: ")
     assert message in last
-    assert last.endswith(f"3,000 of 3,000 items are left unsent; {GO_ON}")
+    assert last.endswith(f"{ROWS:,} of {ROWS:,} items are left unsent; {GO_ON}")
     assert lines_of("out.jsonl") == []
     # Three items, and those in flight with the last of them. A page is requested three times; while some
     # calls wait for a retry, three others begin.
@@ -88,7 +88,7 @@ def test_an_endpoint_that_stays_down_is_named_in_the_last_line(headrace: Any, ro
     assert result.code == 1
     last = result.out.splitlines()[-1]
     assert "connection refused by 127.0.0.1:" in last
-    assert last.endswith(f"3,000 of 3,000 items are left unsent; {GO_ON}")
+    assert last.endswith(f"{ROWS:,} of {ROWS:,} items are left unsent; {GO_ON}")
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])

@@ -118,10 +118,10 @@ def test_own_settings_are_one_more_variant(headrace: Any, scenario: Path) -> Non
     assert "mine.toml" in result.out.splitlines()
 
 
-def test_the_bundled_scenarios_are_listed_and_shown(headrace: Any) -> None:
-    listed = headrace.run("simulate", "--list").out.splitlines()
+def test_the_bundled_scenarios_are_listed_and_shown(in_process: Any) -> None:
+    listed = in_process.run("simulate", "--list").out.splitlines()
     assert [line.split()[0] for line in listed] == bundled_names()
-    shown = headrace.run("simulate", "black-friday", "--show").out
+    shown = in_process.run("simulate", "black-friday", "--show").out
     assert shown.startswith('title = "Black Friday')
 
 
@@ -139,10 +139,10 @@ def test_the_bundled_scenarios_are_listed_and_shown(headrace: Any) -> None:
     ],
 )
 def test_mistakes_are_one_line_before_anything_runs(
-    headrace: Any, scenario: Path, arguments: list[str], message: str
+    in_process: Any, scenario: Path, arguments: list[str], message: str
 ) -> None:
-    (headrace.folder / "wrong.toml").write_text("duratoin = 5\n", encoding="utf-8")
-    result = headrace.run("simulate", *arguments)
+    (in_process.folder / "wrong.toml").write_text("duratoin = 5\n", encoding="utf-8")
+    result = in_process.run("simulate", *arguments)
     assert result.code == 2
     assert result.out == ""
     assert len(result.err.splitlines()) == 1
@@ -171,7 +171,7 @@ def test_a_terminal_shows_progress_and_ctrl_c_ends_it(headrace: Any) -> None:
     assert output.rstrip().endswith(b"Interrupted.")
 
 
-def test_a_missing_scenario_is_a_mistake(headrace: Any) -> None:
-    result = headrace.run("simulate")
+def test_a_missing_scenario_is_a_mistake(in_process: Any) -> None:
+    result = in_process.run("simulate")
     assert result.code == 2
     assert "missing argument 'SCENARIO'" in result.err

@@ -23,8 +23,8 @@ def test_cut_off_answers_are_counted_and_fail_if_told_so(headrace: Any, question
     assert "failures   20 answer_error length: the answer was cut off" in failed.out
 
 
-def test_an_unknown_name_is_one_line_with_the_known_ones(headrace: Any, questions: Path) -> None:
-    result = headrace.run(*ASK, "--fail-on", "lenght")
+def test_an_unknown_name_is_one_line_with_the_known_ones(in_process: Any, questions: Path) -> None:
+    result = in_process.run(*ASK, "--fail-on", "lenght")
     assert result.code == 2
     assert result.err == (
         "headrace: --fail-on 'lenght': must be none, or some of length, content_filter, refusal\n"
@@ -72,7 +72,7 @@ def test_quiet_prints_errors(headrace: Any, questions: Path, scripted_endpoint: 
     ],
 )
 def test_options_that_do_not_go_together_are_one_line(
-    headrace: Any, questions: Path, options: tuple[str, ...], message: str
+    in_process: Any, questions: Path, options: tuple[str, ...], message: str
 ) -> None:
-    result = headrace.run(*ASK, *options)
+    result = in_process.run(*ASK, *options)
     assert (result.code, result.err) == (2, f"headrace: {message}\n")

@@ -75,16 +75,17 @@ class PreparedRun:
         ``command`` is the command that begins the run, without secrets. A run to stdout has no journal.
 
         Raises:
-            InputError: The row of a done item has changed, or an argument needs a journal.
+            InputError: The row of a done item has changed, an argument needs a journal, or the arguments do
+                not fit together.
             JournalError: It belongs to another run, is in use, is damaged, or cannot be written.
         """
+        of_done_items = {
+            'retry_failed= (only="failed")': retry_failed,
+            "changed=": resend_changed,
+            "keep_done=": keep_done,
+        }
         if self.out is None:
-            needing = {
-                'retry_failed= (only="failed")': retry_failed,
-                "changed=": resend_changed,
-                "keep_done=": keep_done,
-                "fresh=": fresh,
-            }
+            needing = {**of_done_items, "fresh=": fresh}
             if unfit := ", ".join(name for name, given in needing.items() if given):
                 if self.to_stdout:
                     raise InputError(f"out=-: leave out {unfit}; stdout cannot be read again")
@@ -92,6 +93,8 @@ class PreparedRun:
             yield StdoutLines() if self.to_stdout else MemoryJournal()
             return
         if fresh:
+            if unfit := ", ".join(name for name, given in of_done_items.items() if given):
+                raise InputError(f"fresh=: begins a new output; leave out {unfit}, or fresh=")
             set_aside(self.out)
         fingerprint = self.task.fingerprint()
         with Journal(self.out, fingerprint, keep_done=keep_done, command=command) as journal:

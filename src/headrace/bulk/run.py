@@ -149,6 +149,7 @@ def run(
         keep_done: Whether a run with another prompt, model or other parameters continues this output. What is
             done stays; the rest is sent with the new ones.
         fresh: Whether to begin a new output. An existing one is kept as ``OUT.1``, or the next free number.
+            Not together with ``keep_done``, ``retry_failed`` and ``changed="resend"``.
         processes: The number of processes that make the calls. With more than 1, ``client`` must be a
             picklable callable, like ``functools.partial(headrace.Client, model="…")``. They share
             ``max_in_flight`` and the budget.

@@ -89,27 +89,29 @@ def lock_run(
             differs (the message names the difference), or there is output without a fingerprint.
     """
     lock = _lock(out, sidecar)
-    try:
-        old = _last_fingerprint(sidecar, os.pread(lock, LARGEST_SIDECAR, 0))
-        if old is None and begun:
-            raise JournalError(
-                f"{out}: exists, but {sidecar.name} does not identify its run; "
-                "choose another out=, or keep it as another file with fresh=True"
-            )
-        changed = () if old is None else _changes(old, fingerprint)
-        if changed and (not keep_done or "id_column" in changed):
-            raise JournalError(_refusal(out, changed[0], old or {}, fingerprint))
-        if old is None or changed:
-            record = {"headrace": _FORMAT, **fingerprint} | ({} if command is None else {"command": command})
-            if old is None:
-                record["run"] = secrets.token_hex(8)
-            append_record(lock, encode_json(record))
-    except OSError as error:
-        os.close(lock)
-        raise JournalError(f"{sidecar}: {error.strerror}; nothing was sent") from error
-    except BaseException:
-        os.close(lock)
-        raise
+    with ExitStack() as refused:
+        refused.callback(os.close, lock)
+        try:
+            if not os.fstat(lock).st_size:  # a run that is refused leaves nothing behind
+                refused.callback(sidecar.unlink, missing_ok=True)
+            old = _last_fingerprint(sidecar, os.pread(lock, LARGEST_SIDECAR, 0))
+            if old is None and begun:
+                raise JournalError(
+                    f"{out}: exists, but {sidecar.name} does not identify its run; "
+                    "choose another out=, or keep it as another file with fresh=True"
+                )
+            changed = () if old is None else _changes(old, fingerprint)
+            if changed and (not keep_done or "id_column" in changed):
+                raise JournalError(_refusal(out, changed[0], old or {}, fingerprint))
+            if old is None or changed:
+                record = {"headrace": _FORMAT, **fingerprint}
+                record |= {} if command is None else {"command": command}
+                if old is None:
+                    record["run"] = secrets.token_hex(8)
+                append_record(lock, encode_json(record))
+        except OSError as error:
+            raise JournalError(f"{sidecar}: {error.strerror}; nothing was sent") from error
+        refused.pop_all()
     return lock
 
 

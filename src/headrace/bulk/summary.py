@@ -147,7 +147,7 @@ class Summary:
             parts.append(f"cost {format_usd(self.cost)}")
         if self.stopped_by is not None:
             parts.append(f"stopped by {shortened(str(self.stopped_by))}")
-        return f"<Summary: {', '.join(parts)}>"
+        return f"<{type(self).__name__}: {', '.join(parts)}>"
 
     def _repr_html_(self) -> str:
         """The totals as a table, which notebooks show."""

@@ -10,6 +10,7 @@ import click
 
 from headrace._support.text import quoted
 from headrace.cli import options
+from headrace.errors import SettingsError
 
 if TYPE_CHECKING:
     from headrace.cli.options import Command
@@ -33,6 +34,16 @@ class _Only(click.ParamType[Only]):
         return Path(text.removeprefix(_IDS))
 
 
+def _single(given: tuple[Only, ...]) -> Only | None:
+    """The value of `--only`: of several, a person may mean the items of all, or of any."""
+    if len(given) > 1:
+        raise SettingsError(
+            "--only: give it once; join conditions with and, like filter:price > 10 and stock > 0, "
+            "and add --retry-failed for items that failed"
+        )
+    return given[0] if given else None
+
+
 _OPTIONS = [
     click.option(
         "--out",
@@ -49,6 +60,7 @@ _OPTIONS = [
     click.option(
         "--only",
         type=_Only(),
+        multiple=True,
         metavar="failed|ids:FILE|filter:CONDITION",
         help="failed: the same as --retry-failed. ids:FILE: send only the items with these ids, one "
         "per line. filter:CONDITION: send only rows like filter:price > 10.",
@@ -96,7 +108,7 @@ class OutputArguments:
     @classmethod
     def pop(cls, values: dict[str, Any]) -> OutputArguments:
         """Remove the values of the options from those of a command."""
-        only: Only | None = values.pop("only")
+        only = _single(values.pop("only"))
         return cls(
             out=values.pop("out"),
             table=values.pop("table"),

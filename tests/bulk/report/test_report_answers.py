@@ -49,6 +49,17 @@ def test_members_have_their_own_tables() -> None:
     assert filters_of(found["ok"]) == [('["ok", true]', "true"), ('["ok", false]', "false")]
 
 
+def test_vectors_are_counted_with_their_lengths() -> None:
+    distribution = AnswerDistribution()
+    for _ in range(1200):
+        distribution.add_vector(256)
+    [found] = distribution.views()
+    assert (found.unit, found.note, found.counts) == ("vectors", "1,200 vectors of 256 numbers.", [])
+    distribution.add_vector(3)
+    distribution.add_vector(1536)
+    assert distribution.views()[0].note == "1,202 vectors of 3 to 1,536 numbers."
+
+
 def test_true_is_not_one() -> None:
     [found] = views_of([{"a": True}, {"a": 1}, {"a": 1}, {"a": 1.0}] * 3)
     assert sorted(found.counts) == [("1", 6), ("1.0", 3), ("true", 3)]

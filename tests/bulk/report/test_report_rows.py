@@ -38,7 +38,7 @@ def test_a_row_has_its_status_answer_and_error(line: MakeLine) -> None:
         [1, "item 1", "status_error 400", None, "no"],
         [2, "item 2", "succeeded", "yes", None],
         [3, "item 3", "answer_error length", "half", "cut off"],
-        [4, "item 4", "succeeded", None, None],
+        [4, "item 4", "succeeded", "a vector of 1 number", None],
         [5, "item 5", "filtered", "", None],
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.bulk import run
 from headrace.bulk.report.output_reader import count_lines, read_statistics
+from headrace.bulk.report.page import render
 from headrace.errors import (
     AnswerError,
     CallTimeout,
@@ -23,6 +26,7 @@ from headrace.errors import (
     StatusError,
 )
 from headrace.replies import Headers
+from headrace.testing import FakeEndpoint
 
 MakeLine = Callable[..., bytes]
 
@@ -174,3 +178,34 @@ def test_missing_and_empty_files_are_errors(tmp_path: Path) -> None:
             read_statistics(out)
     with pytest.raises(InputError, match=r"is a directory; name the output of a run$"):
         read_statistics(tmp_path)
+
+
+@pytest.mark.anyio
+async def test_the_vectors_of_a_run_are_answers(tmp_path: Path) -> None:
+    out = tmp_path / "vectors.jsonl"
+    texts = [{"text": text} for text in ("A", "B", "")]
+    async with FakeEndpoint().client(model="m") as client:
+        await run(client, texts, out=out, task="embed", column="text")
+    page = render(read_statistics(out), out.name, datetime.now(UTC))
+    assert "2 vectors of 2 numbers." in page
+    assert "No item has an answer" not in page
+    assert page.count('"a vector of 2 numbers"') == 2
+
+
+SAMPLES = [["rot", None, "blau", "rot"], ["blau", "blau", "rot", "blau"]]
+
+
+@pytest.mark.parametrize("vote", [False, True])
+def test_all_answers_of_a_row_with_samples_are_counted_or_the_voted_one(line: MakeLine, vote: bool) -> None:
+    lines = []
+    for number, samples in enumerate(SAMPLES):
+        votes = Counter(filter(None, samples))
+        made = json.loads(line(number))
+        made["headrace"] |= {"answers": samples}
+        made["headrace"] |= {"answer": votes.most_common()[0][0], "votes": votes} if vote else {}
+        lines.append(json.dumps(made).encode() + b"\n")
+    statistics = count_lines(lines, "out.jsonl")
+    [found] = statistics.answers.views()
+    assert dict(found.counts) == ({"rot": 1, "blau": 1} if vote else {"rot": 3, "blau": 4})
+    rows = [row[3] for row in json.loads(statistics.rows.encode())]
+    assert rows == (["rot", "blau"] if vote else SAMPLES)

@@ -57,6 +57,7 @@ def _serve(listener: socket.socket, answer: bytes) -> None:
                 received += more
             connection.sendall(answer)
             connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(0.5)  # for a client that does not close its end
             while connection.recv(65536):
                 pass
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 
+from headrace._support.units import format_count
+
 _MOST_VALUES = 50
 _MOST_MEMBERS = 30
 _LONGEST_VALUE = 100
@@ -25,8 +27,8 @@ class Distribution:
         member: The member of the answers; None for whole answers.
         counts: Values or lengths as text, with their numbers.
         values: What the rows can be filtered by, in the order of ``counts``; empty for lengths.
-        unit: What is counted: "value", "characters" or "entries".
-        note: A sentence about numbers, of which there are too many to count each; else empty.
+        unit: What is counted: "value", "characters", "entries" or "vectors".
+        note: A sentence about numbers or vectors, of which there are too many to count each; else empty.
     """
 
     member: str | None
@@ -91,12 +93,32 @@ class _Counts:
         return {kind for kind, _ in values} <= {"bool", "NoneType"}
 
 
+@attrs.define
+class _VectorCounts:
+    """The embeddings of a run, by their lengths."""
+
+    number: int = 0
+    shortest: int = 0
+    longest: int = 0
+
+    def add(self, length: int) -> None:
+        self.shortest = min(self.shortest, length) if self.number else length
+        self.longest = max(self.longest, length)
+        self.number += 1
+
+    def view(self) -> Distribution:
+        lengths = "" if self.shortest == self.longest else f"{self.shortest:,} to "
+        note = f"{format_count(self.number, 'vector')} of {lengths}{format_count(self.longest, 'number')}."
+        return Distribution(None, [], [], "vectors", note)
+
+
 class AnswerDistribution:
     """Counts the answers of a run: whole ones if they are texts, else each of their members."""
 
     def __init__(self) -> None:
         self._whole = _Counts()
         self._members: dict[str, _Counts] = {}
+        self._vectors = _VectorCounts()
 
     def add(self, answer: Any, *, fixed: bool) -> None:
         """Add an answer; ``fixed`` if it is one of some choices, so that even rare ones are counted."""
@@ -108,10 +130,15 @@ class AnswerDistribution:
             if name in self._members or len(self._members) < _MOST_MEMBERS:
                 self._members.setdefault(name, _Counts()).add(value)
 
+    def add_vector(self, length: int) -> None:
+        """Add an embedding of so many numbers."""
+        self._vectors.add(length)
+
     def views(self) -> list[Distribution]:
         """The tables, that of whole answers first."""
+        vectors = [self._vectors.view()] if self._vectors.number else []
         counts = [(None, self._whole), *self._members.items()]
-        return [found for name, each in counts if (found := each.view(name)) is not None]
+        return vectors + [found for name, each in counts if (found := each.view(name)) is not None]
 
 
 def _shown(value: Any) -> str:

@@ -18,10 +18,10 @@
     if (filter.value === "all") return () => true;
     if (filter.value === "failed") return (row) => row.error !== null;
     const [member, value] = JSON.parse(filter.value);
-    if (member === null) return (row) => row.error === null && row.answer === value;
-    return (row) =>
-      row.error === null && row.answer !== null && typeof row.answer === "object" &&
-      Object.hasOwn(row.answer, member) && row.answer[member] === value;
+    const fits = (answer) =>
+      member === null ? answer === value :
+      answer !== null && typeof answer === "object" && Object.hasOwn(answer, member) && answer[member] === value;
+    return (row) => row.error === null && [row.answer].flat().some(fits);  // a row with samples has several
   }
 
   function update() {

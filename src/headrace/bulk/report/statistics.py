@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from decimal import Decimal
+from typing import Any
 
 import attrs
 
+from headrace._support.units import format_count
 from headrace.bulk.item_result import ItemResult
 from headrace.bulk.output_line import OutputLine
 from headrace.bulk.report.answers import AnswerDistribution
@@ -111,16 +113,28 @@ class Statistics:
                 finish_reason=line.finish_reason,
             )
         )
-        answer = line.answer if line.steps is None else answer_columns(line)
-        if answer is not None:
-            self.answers.add(answer, fixed=isinstance(notes.answer, str))
-        self.rows.add(line, answer)
+        self.rows.add(line, self._count_answer(line))
         self.fingerprints[notes.fingerprint] += 1
         self.attempts[min(notes.attempts, MANY_ATTEMPTS)] += 1
         if notes.completed_at is None:
             self.undated += 1
         else:
             self.timeline.add(notes.completed_at, notes.elapsed, failed=error is not None)
+
+    def _count_answer(self, line: OutputLine) -> Any:
+        """Count the answer of an item; returns it as the item's row shows it."""
+        if (vector := line.vector) is not None:
+            self.answers.add_vector(len(vector))
+            return f"a vector of {format_count(len(vector), 'number')}"
+        if line.error is None and line.answers is not None and line.headrace.votes is None:
+            counted = shown = line.answers
+        else:
+            shown = line.answer if line.steps is None else answer_columns(line)
+            counted = [shown]
+        for answer in counted:
+            if answer is not None:
+                self.answers.add(answer, fixed=isinstance(line.headrace.answer, str))
+        return shown
 
 
 def _cut(message: str) -> str:

@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, AnyStr
 
+from headrace._support.temporary_descriptor import temporary_descriptor
 from headrace.bulk.sources.compression import MAGIC_SIZE, Compression, compression_of, decompressed
-from headrace.bulk.sources.copied_file import CopiedFile, temporary_descriptor
+from headrace.bulk.sources.copied_file import CopiedFile
 from headrace.bulk.sources.encodings import (
     Utf8Converter,
     checked_encoding,

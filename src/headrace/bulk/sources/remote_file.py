@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import IO, Any
 
 from headrace._support.secret_masking import mask_url
-from headrace.bulk.sources.copied_file import temporary_descriptor
+from headrace._support.temporary_descriptor import temporary_descriptor
 from headrace.bulk.sources.remote_errors import copy_errors, is_temporary, remote_error, remote_errors
 from headrace.bulk.sources.urls import open_file_system
 from headrace.errors import InputError

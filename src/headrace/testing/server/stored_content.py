@@ -1,13 +1,16 @@
 """The content of a file: in memory while it is short, otherwise in a temporary file without a name."""
 
-import weakref
+import os
 from collections.abc import Iterator
-from tempfile import SpooledTemporaryFile
 
 import attrs
 
+from headrace._support.temporary_descriptor import temporary_descriptor
+
 _MOST_IN_MEMORY = 1024 * 1024
 _CHUNK = 256 * 1024
+_LINE = 4096
+"""Bytes that are read for a line; a longer one is read in more steps."""
 
 
 class StoredContent:
@@ -17,29 +20,39 @@ class StoredContent:
     """
 
     def __init__(self) -> None:
-        self._file: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(max_size=_MOST_IN_MEMORY)  # noqa: SIM115
+        self._memory = bytearray()
+        self._file: int | None = None
         self._size = 0
-        # A file that is collected without being closed would be a ResourceWarning.
-        weakref.finalize(self, self._file.close)
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
 
     def __len__(self) -> int:
         return self._size
 
     def append(self, data: bytes) -> None:
         """Add bytes at the end."""
-        self._file.seek(self._size)
-        self._file.write(data)
+        self._memory += data
         self._size += len(data)
+        if self._file is None and self._size > _MOST_IN_MEMORY:
+            self._file = temporary_descriptor()
+        if self._file is not None:
+            while self._memory:
+                del self._memory[: os.write(self._file, self._memory)]
 
     def read(self, start: int, length: int) -> bytes:
         """At most so many bytes from this position."""
-        self._file.seek(start)
-        return self._file.read(length)
+        if self._file is None:
+            return bytes(self._memory[start : start + length])
+        return os.pread(self._file, length, start)
 
     def read_line(self, start: int) -> bytes:
         """The line that begins at this position, with its end; empty at the end of the content."""
-        self._file.seek(start)
-        return self._file.readline()
+        line = b""
+        while not line.endswith(b"\n") and (piece := self.read(start + len(line), _LINE + len(line))):
+            line += piece[: piece.find(b"\n") + 1] or piece
+        return line
 
 
 @attrs.frozen

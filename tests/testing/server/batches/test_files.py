@@ -13,7 +13,6 @@ from tests.testing.server.batches.virtual_endpoint import Endpoint, content_of, 
 
 from headrace.testing.server import Behaviour, create_app
 from headrace.testing.server.batches import upload
-from headrace.testing.server.stored_content import StoredContent
 
 LONG = bytes(range(256)) * 8192
 """Two MiB: it does not stay in memory."""
@@ -249,13 +248,3 @@ async def test_files_need_the_key_and_unknown_paths_are_a_404() -> None:
         assert (await http.get("/batches")).status_code == 200
         assert (await http.put("/v1/files/x")).json()["error"]["code"] == "unknown_url"
         assert (await http.get("/v1/batches/x/y/z")).status_code == 404
-
-
-def test_content_is_read_where_it_was_asked_for_while_it_grows() -> None:
-    content = StoredContent()
-    for number in range(300):
-        content.append(b"%07d\n" % number * 1000)
-        assert content.read_line(number // 2 * 8000) == b"%07d\n" % (number // 2)
-    assert len(content) == 2_400_000
-    assert content.read(7992, 16) == b"0000000\n0000001\n"
-    assert content.read_line(2_400_000) == b""
