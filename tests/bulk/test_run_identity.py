@@ -38,8 +38,7 @@ def test_a_file_without_a_run_is_named(tmp_path: Path, written: bytes | None) ->
 
 
 def test_an_item_reads_back_a_request_that_it_does_not_keep() -> None:
-    item = WorkItem(0, "a", Request({"x": 1}))
-    item.store_request(lambda id: Request({"id": id}))
+    item = WorkItem(0, "a", lambda id: Request({"id": id}))
     assert item.request.body == {"id": "a"}
     with pytest.raises(InputError):
         _ = WorkItem(0, "a", InputError("no")).request

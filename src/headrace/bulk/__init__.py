@@ -1,6 +1,7 @@
 """Bulk runs: a file of items in, a file of outcomes out, without losing any."""
 
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT, BulkRun
+from headrace.bulk.drawn_items import DrawnItems
 from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
 from headrace.bulk.engine_setup import EngineSetup
 from headrace.bulk.executor import Executor, LocalExecutor, ResultHandler, WorkItem
@@ -44,6 +45,7 @@ __all__ = [
 __all__ += [
     "WAIT_FOR_ENDPOINT",
     "DirectCalls",
+    "DrawnItems",
     "Engine",
     "EngineSetup",
     "Executor",

@@ -13,6 +13,7 @@ from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
 from headrace.bulk.call_feed import CallFeed
 from headrace.bulk.chosen_items import ChosenItems
+from headrace.bulk.drawn_items import DrawnItems
 from headrace.bulk.executor import Executor
 from headrace.bulk.hung_calls import drop_hung_calls
 from headrace.bulk.input_check import InputCheck
@@ -110,6 +111,11 @@ class BulkRun:
         self.summary.total = total if isinstance(total, int) else 0
         self.on_stored: Callable[[], None] = lambda: None
         self._count()
+
+    @property
+    def drawn(self) -> DrawnItems:
+        """The items that were drawn and are not finished."""
+        return self._feed.drawn
 
     def stop(self) -> None:
         """Draw no more items; `perform` returns when those in flight are finished and written.

@@ -83,7 +83,7 @@ class CallFeed(ItemFeed):
 
     def finish(self, index: int) -> None:
         """Forget an item whose result was written; it was not drawn if it needed no call."""
-        self._drawn.pop(index, None)
+        self.drawn.pop(index, None)
 
     def __iter__(self) -> Iterator[WorkItem]:
         return self

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from decimal import Decimal
 from pathlib import Path
 
 import attrs
 
+from headrace.bulk.drawn_items import DrawnItems
 from headrace.bulk.executor import LocalExecutor, ResultHandler, WorkItem
 from headrace.bulk.item_result import ItemResult, item_result
 from headrace.calls import Outcome, Request
@@ -33,6 +34,7 @@ class EngineSetup:
         is_done: Whether the output has a line for an id.
         sync: Syncs the output to the disk.
         notify: Shows a line of text to the user.
+        drawn: The items that were drawn and are not finished; an executor may park them.
     """
 
     client: Client
@@ -45,6 +47,7 @@ class EngineSetup:
     is_done: Callable[[str], bool]
     sync: Callable[[], Awaitable[None]]
     notify: Callable[[str], None]
+    drawn: DrawnItems
 
     def direct_calls(self, endpoint: Endpoint) -> DirectCalls:
         """Calls to an endpoint without the policies of the client."""
@@ -64,6 +67,6 @@ class EngineSetup:
         result.number = item.number
         return result
 
-    async def call(self, items: Sequence[WorkItem], handle: ResultHandler) -> None:
-        """Make ordinary calls for items, with all policies of the client."""
+    async def call(self, items: Iterable[WorkItem], handle: ResultHandler) -> None:
+        """Make ordinary calls for items, with all policies of the client; draws them as calls are made."""
         await LocalExecutor(self.client, self.choices, None, self.fail_on).work(iter(items), handle)

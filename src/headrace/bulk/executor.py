@@ -23,10 +23,11 @@ from headrace.errors import HeadraceError
 class WorkItem:
     """An item to send: its number in the run, its id, its request, and the number of its call.
 
-    If no request can be made for the item, the error is passed in its place. Reading ``request`` raises it,
-    so the item fails without a call, like a call whose request is not valid. ``digest`` is that of its row,
-    see `Task.digest`, and ``line`` is its `Item.line`. ``step`` is the place of its step in a job with steps,
-    from 0.
+    In place of the request, a function may be passed that returns it for the id: for an item that was parked,
+    see `DrawnItems`. If no request can be made for the item, the error is passed. Reading ``request`` raises
+    it, so the item fails without a call, like a call whose request is not valid. ``digest`` is that of its
+    row, see `Task.digest`, and ``line`` is its `Item.line`. ``step`` is the place of its step in a job with
+    steps, from 0.
     """
 
     index: int
@@ -46,14 +47,6 @@ class WorkItem:
         if isinstance(request, HeadraceError):
             raise request
         return request(self.id)
-
-    def store_request(self, load: Callable[[str], Request]) -> None:
-        """Keep the request elsewhere, because items that wait for hours should take little memory.
-
-        Args:
-            load: Returns the request for the id of an item; shared by many items.
-        """
-        self._request = load
 
 
 ResultHandler: TypeAlias = Callable[[list[ItemResult]], None]

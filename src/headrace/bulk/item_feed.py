@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 
 from headrace.bulk.done_prefix import DonePrefix
+from headrace.bulk.drawn_items import DrawnItems
 from headrace.bulk.executor import WorkItem
 from headrace.bulk.input_check import InputCheck
 from headrace.bulk.pending_results import PendingResults
@@ -32,6 +33,7 @@ class ItemFeed:
         check: Checks items that could not be read before; None for an input that was checked.
 
     Attributes:
+        drawn: The items that were drawn and are not finished.
         cut_short: Whether the last pass stopped early.
     """
 
@@ -52,7 +54,7 @@ class ItemFeed:
         self._is_async = getattr(source, "is_async", False)
         self._prefix = DonePrefix(source, journal)
         self._input: Any = source.async_items() if self._is_async else self._prefix.items_after()  # type: ignore[attr-defined]
-        self._drawn: dict[int, WorkItem] = {}
+        self.drawn: DrawnItems = DrawnItems()
         self._last: Item | None = None
         self._has_further = False
         self.cut_short: bool = False
@@ -69,11 +71,11 @@ class ItemFeed:
 
     def finish(self, index: int) -> None:
         """Forget an item whose result was written."""
-        del self._drawn[index]
+        del self.drawn[index]
 
     def add_call(self, work_item: WorkItem) -> None:
         """Add the next call of a row that was drawn; it is drawn in the next pass."""
-        self._drawn[work_item.index] = work_item
+        self.drawn[work_item.index] = work_item
         self._has_further = True
 
     async def read_ahead(self) -> None:
@@ -84,8 +86,7 @@ class ItemFeed:
 
     def note_done(self) -> None:
         """Note up to where all items are done, so that a later session can begin there."""
-        if self._drawn:
-            first = next(iter(self._drawn.values()))
+        if (first := self.drawn.first) is not None:
             self._prefix.extend(first.index - self._journal.first_index, first.line)
         elif self._last is not None:
             self._prefix.extend(self._last.index, self._last.line)
@@ -123,7 +124,7 @@ class ItemFeed:
                 yield work_item
 
     def _unfinished(self) -> Iterator[WorkItem]:
-        for work_item in list(self._drawn.values()):
+        for work_item in list(self.drawn.values()):
             if self._must_stop():
                 return
             work_item.number = self._pending.begin()
@@ -150,5 +151,5 @@ class ItemFeed:
 
     def _begin(self, work_item: WorkItem) -> WorkItem:
         work_item.number = self._pending.begin()
-        self._drawn[work_item.index] = work_item
+        self.drawn[work_item.index] = work_item
         return work_item

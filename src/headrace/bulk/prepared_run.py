@@ -15,6 +15,7 @@ import attrs
 
 from headrace.bulk.bulk_run import BulkRun
 from headrace.bulk.chosen_items import ChosenItems, Only, as_choice
+from headrace.bulk.drawn_items import DrawnItems
 from headrace.bulk.engine_setup import EngineSetup
 from headrace.bulk.executor import Executor, LocalExecutor, carry_over
 from headrace.bulk.input_check import FIRST_PART, InputCheck
@@ -167,6 +168,7 @@ class PreparedRun:
         client: Client,
         journal: Journal | MemoryJournal | StdoutLines,
         notify: Callable[[str], None],
+        drawn: DrawnItems,
     ) -> EngineSetup:
         """What an engine needs to make the calls of this run; the client may be opened later.
 
@@ -190,6 +192,7 @@ class PreparedRun:
             is_done=lambda id: journal.digest_of(id) is not None,
             sync=journal.sync,
             notify=notify,
+            drawn=drawn,
         )
 
     def process_executor(

@@ -269,7 +269,7 @@ def run(
             )
             async with prepared.table_at_end():
                 if chosen is not None:
-                    setup = prepared.engine_setup(opened, journal, _log.info)
+                    setup = prepared.engine_setup(opened, journal, _log.info, bulk.drawn)
                     async with (
                         nullcontext() if make_client is None else opened,
                         chosen.open_executor(setup, {}) as engine_executor,

@@ -255,7 +255,7 @@ def run(
         )
         try:
             if executor_engine is not None:
-                setup = prepared.engine_setup(client, journal, display.print_line)
+                setup = prepared.engine_setup(client, journal, display.print_line, bulk.drawn)
                 open_executor = functools.partial(executor_engine.open_executor, setup, engine_values)
                 summary = run_async(lambda: perform_with_engine(bulk, open_executor, client, display))
             elif processes == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -93,6 +93,7 @@ async def _opened(setup: EngineSetup, options: BatchOptions) -> AsyncIterator[Ex
     from headrace_batch.part_builder import remove_settled, remove_unplanned
     from headrace_batch.pricing import PartMoney, batch_prices
     from headrace_batch.recovery import adopt_batches, open_rows
+    from headrace_batch.row_file import RowFile
 
     ledger = Ledger(batch_folder(setup.out, setup.run_id), setup.run_id)
     try:
@@ -103,9 +104,10 @@ async def _opened(setup: EngineSetup, options: BatchOptions) -> AsyncIterator[Ex
             if adopted:
                 setup.notify(f"{adopted:,} batches of this run are at the endpoint; they go on.")
             await ledger.begin()
-        rows = await open_rows(ledger, endpoints, setup.is_done)
         money = PartMoney(batch_prices(setup.client))
-        yield BatchExecutor(setup, options, ledger, endpoints, money, rows)
+        with closing(RowFile(ledger.folder)) as of_parts, closing(RowFile(ledger.folder)) as waiting:
+            rows = await open_rows(ledger, endpoints, setup.is_done, of_parts)
+            yield BatchExecutor(setup, options, ledger, endpoints, money, rows, waiting)
     finally:
         remove_settled(ledger.folder, ledger.parts)
         ledger.close()

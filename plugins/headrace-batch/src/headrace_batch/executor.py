@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -20,17 +20,12 @@ from headrace_batch.ledger import Ledger
 from headrace_batch.options import BatchOptions
 from headrace_batch.part import Part
 from headrace_batch.part_builder import PartBuilder, PartKey
-from headrace_batch.part_driver import PartDriver
-from headrace_batch.part_file import (
-    PartReader,
-    custom_id_of,
-    decode_request_line,
-    part_path,
-    request_line,
-)
+from headrace_batch.part_driver import LeftRows, PartDriver
+from headrace_batch.part_file import custom_id_of, decode_request_line, line_at, part_path, request_line
 from headrace_batch.pricing import PartMoney
 from headrace_batch.recovery import OpenRows
-from headrace_batch.row_table import RowTable
+from headrace_batch.row_file import RowFile
+from headrace_batch.waiting_rows import WaitingRows
 
 _MOST_UNSENT = 3
 """Parts that wait on this disk for their upload; drawing rows pauses while there are more."""
@@ -48,6 +43,7 @@ class BatchExecutor:
         endpoints: The endpoints for parts.
         money: The budget.
         open_rows: The rows of parts that earlier sessions have left.
+        waiting: Where the rows that wait are kept.
     """
 
     def __init__(
@@ -58,6 +54,7 @@ class BatchExecutor:
         endpoints: PartEndpoints,
         money: PartMoney,
         open_rows: OpenRows,
+        waiting: RowFile,
     ) -> None:
         self._setup = setup
         self._options = options
@@ -65,11 +62,10 @@ class BatchExecutor:
         self._endpoints = endpoints
         self._money = money
         self._open_rows = open_rows
-        self._rows = RowTable()
+        self._rows = WaitingRows(waiting, lambda part, line: functools.partial(self._load, part, line))
         self._driver = PartDriver(setup, options, ledger, endpoints, money, self._rows, open_rows.undone)
         self._builder = PartBuilder(ledger, options, self._rows, self._planned)
         self._resumed = {number: ledger.parts[number] for number in open_rows.undone}
-        self._readers: dict[int, PartReader] = {}
         self._unsent = anyio.Semaphore(_MOST_UNSENT)
 
     @property
@@ -116,7 +112,7 @@ class BatchExecutor:
         while self._driver.left and not self._driver.stopping.is_set():
             left, self._driver.left = self._driver.left, []
             if self._driver.sends_at_once:
-                await self._setup.call([item for item, _, _ in left], self._handle)
+                await self._setup.call(self._unparked(left), self._handle)
             else:
                 await self._make_round(functools.partial(self._send_again, left))
         if self._live() and (self._driver.stopping.is_set() or self._options.detach):
@@ -171,37 +167,40 @@ class BatchExecutor:
         line = request_line(
             custom_id, endpoint.dialect.url_prefix + request.path, endpoint.dialect.line, content
         )
-        number = self._open_rows.part_with(custom_id, line)
-        if number is not None and number in self._resumed:
-            part = self._resumed[number]
-            self._rows.assign(custom_id, item, number)
+        found = self._open_rows.find(custom_id, line)
+        if found is not None and found.part in self._resumed:
+            part = self._resumed[found.part]
+            self._rows.add(found.part, item, found.line)
             part.outstanding += 1
             part.drawn += 1
         else:
             url = endpoint.calls.endpoint.base_url
             key = PartKey(request.path, request.model, url, 0)
             reserved = self._money.estimate(request, content, endpoint.calls.endpoint)
-            number = await self._builder.add(key, custom_id, line, item, reserved)
-        item.store_request(functools.partial(self._load, number))
+            await self._builder.add(key, line, item, reserved)
+        self._setup.drawn.park(item)
 
-    async def _send_again(self, left: list[tuple[WorkItem, Part, int]]) -> None:
-        for item, old, round in left:
-            custom_id = custom_id_of(item.id)
-            line = self._reader(old.number).line(custom_id)
+    async def _send_again(self, left: list[LeftRows]) -> None:
+        for rows, old, round in left:
+            path = part_path(self._ledger.folder, old.number)
             key = PartKey(old.path, old.model, old.endpoint, round)
             share = Decimal(old.reserved) / max(1, old.rows)
-            number = await self._builder.add(key, custom_id, line, item, share)
-            item.store_request(functools.partial(self._load, number))
+            for number, (item, line) in enumerate(rows):
+                await self._builder.add(key, line_at(path, line), item, share)
+                if number % _ROWS_PER_TURN == 0:
+                    await anyio.lowlevel.checkpoint()
 
-    def _reader(self, number: int) -> PartReader:
-        if number not in self._readers:
-            self._readers[number] = PartReader(part_path(self._ledger.folder, number))
-        return self._readers[number]
+    def _unparked(self, left: list[LeftRows]) -> Iterator[WorkItem]:
+        for each in left:
+            for item, _ in each.rows:
+                self._setup.drawn.unpark(item)
+                yield item
 
-    def _load(self, number: int, id: str) -> Request:
+    def _load(self, number: int, line: int, id: str) -> Request:
         """The request of a row, read back from the file of its part."""
         part = self._ledger.parts[number]
-        body: Any = EncodedBody(bytes(decode_request_line(self._reader(number).line(custom_id_of(id))).body))
+        content = line_at(part_path(self._ledger.folder, number), line)
+        body: Any = EncodedBody(bytes(decode_request_line(content).body))
         if part.model is not None and body.get("model") != part.model:
             body = {**body, "model": part.model}
         return Request(body, part.path, id=id, answer=self._setup.answer)

@@ -18,7 +18,7 @@ from headrace_batch.part import Part
 from headrace_batch.part_steps import wait_after
 from headrace_batch.pricing import PartMoney
 from headrace_batch.result_lines import FileReport, ResultLine, read_result_line, split_lines
-from headrace_batch.row_table import RowTable
+from headrace_batch.waiting_rows import RowChain, RowsById, WaitingRow, WaitingRows
 
 _TOGETHER = 64
 """Results that are handed over together."""
@@ -38,7 +38,7 @@ class Merged:
         spent: USD.
     """
 
-    left: list[WorkItem] = attrs.field(factory=list)
+    left: RowChain
     spent: Decimal = Decimal(0)
 
 
@@ -47,12 +47,14 @@ class PartMerger:
 
     Args:
         setup: The run.
-        rows: The rows of the parts.
+        rows: The rows that wait, by part.
         money: Prices answers.
         handle: Gets the results.
     """
 
-    def __init__(self, setup: EngineSetup, rows: RowTable, money: PartMoney, handle: ResultHandler) -> None:
+    def __init__(
+        self, setup: EngineSetup, rows: WaitingRows, money: PartMoney, handle: ResultHandler
+    ) -> None:
         self._setup = setup
         self._rows = rows
         self._money = money
@@ -127,8 +129,9 @@ class _Merge:
     def __init__(
         self, merger: PartMerger, part: Part, endpoint: PartEndpoint, seconds: float, final: bool
     ) -> None:
-        self.merged = Merged()
-        self._setup, self._rows, self._money = merger._setup, merger._rows, merger._money
+        self.merged = Merged(merger._rows.chain(part.number))
+        self._setup, self._money = merger._setup, merger._money
+        self._rows = RowsById(merger._rows.take(part.number))
         self._handle = merger._handle
         self._part = part
         self._calls = endpoint.calls
@@ -157,19 +160,24 @@ class _Merge:
 
     def add(self, line: ResultLine, report: FileReport) -> None:
         """Take the result of a row."""
-        item = self._rows.take(line.custom_id, self._part)
-        if item is None:
-            known = self._rows.part_of(line.custom_id) == self._part.number
+        row = self._rows.take(line.custom_id)
+        if row is None:
+            known = line.custom_id in self._rows
             report.repeated += known
             report.foreign += not known
             return
-        outcome = self._outcome(item, line)
+        outcome = self._outcome(row.item, line)
         if outcome is None:
-            self.merged.left.append(item)
-            return
-        result = self._setup.result(item, outcome)
-        self._any_succeeded = self._any_succeeded or result.answered
-        (self._results if result.shared is None else self._failed).append(result)
+            self.merged.left.add(*row)
+        else:
+            result = self._finish(row, outcome)
+            self._any_succeeded = self._any_succeeded or result.answered
+            (self._results if result.shared is None else self._failed).append(result)
+
+    def _finish(self, row: WaitingRow, outcome: Outcome) -> ItemResult:
+        self._part.outstanding -= 1
+        self._setup.drawn.unpark(row.item)
+        return self._setup.result(row.item, outcome)
 
     def _outcome(self, item: WorkItem, line: ResultLine) -> Outcome | None:
         """What a call with this result would have returned; None if the row must be tried again."""
@@ -211,9 +219,12 @@ class _Merge:
                 result.shared = None  # other rows of the batch did not get this error
         self._results += self._failed
         self._failed = []
-        rest = self._rows.take_all(self._part)
-        if self._final:
-            self._results += [self._setup.result(item, self._failure(item, "no result")) for item in rest]
-        else:
-            self.merged.left += rest
+        for row in self._rows.take_rest():
+            if not self._final:
+                self.merged.left.add(*row)
+                continue
+            self._results.append(self._finish(row, self._failure(row.item, "no result")))
+            if len(self._results) >= _TOGETHER:
+                self.flush()
+        self._part.outstanding -= len(self.merged.left)
         self.flush()

@@ -13,7 +13,7 @@ from headrace_batch.ledger import Ledger
 from headrace_batch.options import BatchOptions
 from headrace_batch.part import Part
 from headrace_batch.part_file import PartWriter, part_path
-from headrace_batch.row_table import RowTable
+from headrace_batch.waiting_rows import WaitingRows
 
 
 @attrs.frozen
@@ -39,7 +39,7 @@ class PartBuilder:
     Args:
         ledger: The ledger of the run.
         options: The user's limits; those that the endpoint taught are in the ledger.
-        rows: Where rows are put into parts.
+        rows: Where rows wait, by part.
         planned: Called with each planned part.
     """
 
@@ -47,7 +47,7 @@ class PartBuilder:
         self,
         ledger: Ledger,
         options: BatchOptions,
-        rows: RowTable,
+        rows: WaitingRows,
         planned: Callable[[Part], Awaitable[None]],
     ) -> None:
         self._ledger = ledger
@@ -57,8 +57,8 @@ class PartBuilder:
         self._open: dict[PartKey, _Open] = {}
         self._next_number = max(ledger.parts, default=0) + 1
 
-    async def add(self, key: PartKey, custom_id: str, line: bytes, item: WorkItem, reserved: Decimal) -> int:
-        """Write a row; returns the number of its part."""
+    async def add(self, key: PartKey, line: bytes, item: WorkItem, reserved: Decimal) -> None:
+        """Put a row into a part."""
         open_part = self._open.get(key)
         if open_part is not None and not self._has_room(open_part.writer, line):
             await self._plan(key)
@@ -66,10 +66,9 @@ class PartBuilder:
         if open_part is None:
             number, self._next_number = self._next_number, self._next_number + 1
             open_part = self._open[key] = _Open(number, PartWriter(self._ledger.folder, number))
+        self._rows.add(open_part.number, item, open_part.writer.size)
         open_part.writer.add(line)
         open_part.reserved += reserved
-        self._rows.assign(custom_id, item, open_part.number)
-        return open_part.number
 
     async def finish(self) -> None:
         """Plan the parts that are not full."""

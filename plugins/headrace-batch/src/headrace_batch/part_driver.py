@@ -6,11 +6,12 @@ import random
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import NamedTuple
 
 import anyio
 import anyio.abc
 
-from headrace.bulk import EngineSetup, ResultHandler, WorkItem
+from headrace.bulk import EngineSetup, ResultHandler
 from headrace_batch.batch_api import PartEndpoint
 from headrace_batch.dialect import BatchProblem, BatchState, BatchView
 from headrace_batch.endpoints import PartEndpoints
@@ -21,7 +22,7 @@ from headrace_batch.part import Part, Stage, Step
 from headrace_batch.part_file import lines_of, part_path
 from headrace_batch.part_steps import PartSteps, StepFailed, attempt
 from headrace_batch.pricing import PartMoney
-from headrace_batch.row_table import RowTable
+from headrace_batch.waiting_rows import RowChain, WaitingRows
 
 _MOST_ROUNDS = 3
 """In how many batches a row is sent before its last failure is final."""
@@ -37,6 +38,20 @@ _TOKEN_LIMIT = re.compile(r"token_limit|enqueued token", re.IGNORECASE)
 _TOO_LARGE = re.compile(r"too_many|too_large|too many|too large|exceeds|maximum", re.IGNORECASE)
 
 
+class LeftRows(NamedTuple):
+    """Rows without a final result.
+
+    Attributes:
+        rows: The rows.
+        part: The part in which they were last.
+        round: In how many batches they were.
+    """
+
+    rows: RowChain
+    part: Part
+    round: int
+
+
 class PartDriver:
     """Takes all steps of parts.
 
@@ -46,13 +61,13 @@ class PartDriver:
         ledger: The ledger of the run.
         endpoints: The endpoints for parts.
         money: The budget.
-        rows: The rows of the parts.
+        rows: The rows that wait, by part.
         undone: For each part of earlier sessions, how many of its rows are not in the output.
 
     Attributes:
         stopping: Set if the session must leave.
         finishing: Set if batches are to be cancelled, and their rows sent as ordinary calls.
-        left: Rows without a final result, with their part and the number of batches that they were in.
+        left: The rows without a final result.
     """
 
     def __init__(
@@ -62,7 +77,7 @@ class PartDriver:
         ledger: Ledger,
         endpoints: PartEndpoints,
         money: PartMoney,
-        rows: RowTable,
+        rows: WaitingRows,
         undone: Mapping[int, int],
     ) -> None:
         self._setup = setup
@@ -77,7 +92,7 @@ class PartDriver:
         self._part_ended = anyio.Event()
         self.stopping: anyio.Event = anyio.Event()
         self.finishing: anyio.Event = anyio.Event()
-        self.left: list[tuple[WorkItem, Part, int]] = []
+        self.left: list[LeftRows] = []
 
     def begin(self, handle: ResultHandler) -> None:
         """Hand over results to ``handle`` from now on."""
@@ -221,13 +236,15 @@ class PartDriver:
 
     def _leave_rows(self, part: Part, round: int) -> None:
         """Send the rows of a part in another way."""
-        self._settle(part, Merged(list(self._rows.take_all(part))), round)
+        self._settle(part, Merged(self._rows.take(part.number)), round)
+        part.outstanding = 0
 
     def _settle(self, part: Part, merged: Merged, round: int) -> None:
         if part.has_reservation:
             self._money.settle(Decimal(part.reserved), merged.spent)
             part.has_reservation = False
-        self.left += [(item, part, round) for item in merged.left]
+        if merged.left:
+            self.left.append(LeftRows(merged.left, part, round))
         ended, self._part_ended = self._part_ended, anyio.Event()
         ended.set()
 

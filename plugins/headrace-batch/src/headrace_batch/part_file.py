@@ -110,20 +110,8 @@ def lines_of(path: Path) -> Iterator[tuple[str, bytes]]:
             yield decode_request_line(line).custom_id, line
 
 
-class PartReader:
-    """Finds lines of a part's file by their ``custom_id``; the places are read at the first look-up."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._places: dict[str, int] | None = None
-
-    def line(self, custom_id: str) -> bytes:
-        """The line of a row."""
-        if self._places is None:
-            self._places, place = {}, 0
-            for id, line in lines_of(self._path):
-                self._places[id] = place
-                place += len(line)
-        with self._path.open("rb") as file:
-            file.seek(self._places[custom_id])
-            return file.readline()
+def line_at(path: Path, place: int) -> bytes:
+    """The line at a position of a part's file."""
+    with path.open("rb") as file:
+        file.seek(place)
+        return file.readline()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,31 +20,61 @@ from headrace_batch.marks import DIGEST, PART, RUN
 from headrace_batch.part import Part, Stage
 from headrace_batch.part_file import file_digest, line_digest, lines_of, part_path
 from headrace_batch.part_steps import StepFailed, attempt
+from headrace_batch.row_file import RowFile
 
-_SIZE = 4
+_RECORD = struct.Struct(">IQ4s")
+"""Of a row of a part: the number of the part, the position of its line in the file, and its digest."""
+
+
+class OpenRow(NamedTuple):
+    """Where a row is.
+
+    Attributes:
+        part: The number of the part.
+        line: The position of its line in the part's file.
+    """
+
+    part: int
+    line: int
 
 
 class OpenRows:
-    """The rows of parts that earlier sessions have left, by their ``custom_id``."""
+    """The rows of parts that earlier sessions have left, by their ``custom_id``.
 
-    def __init__(self) -> None:
-        self._table = IdTable(2 * _SIZE)
+    Args:
+        file: Where what is known of each is kept; in memory it takes about 12 bytes.
+        most: How many rows there are at most.
+
+    Attributes:
+        undone: For each part, how many of its rows are not in the output.
+    """
+
+    def __init__(self, file: RowFile, most: int) -> None:
+        self._file = file
+        self._size = (most.bit_length() + 7) // 8
+        self._numbers = IdTable(self._size)
+        self._count = 0
         self.undone: dict[int, int] = {}
 
     def add(self, part: Part, path: Path, is_done: Callable[[str], bool]) -> None:
         """Add the rows of a part."""
-        undone = 0
+        undone, place = 0, 0
         for custom_id, line in lines_of(path):
-            self._table.set(custom_id, part.number.to_bytes(_SIZE) + line_digest(line))
+            self._file.append(_RECORD.pack(part.number, place, line_digest(line)))
+            self._numbers.set(custom_id, self._count.to_bytes(self._size))
+            self._count += 1
+            place += len(line)
             undone += not is_done(custom_id)
         self.undone[part.number] = undone
 
-    def part_with(self, custom_id: str, line: bytes) -> int | None:
-        """The number of the part that has exactly this row; None for a new or a changed one."""
-        found = self._table.get(custom_id)
-        if found is None or found[_SIZE:] != line_digest(line):
+    def find(self, custom_id: str, line: bytes) -> OpenRow | None:
+        """Where exactly this row is; None for a new or a changed one."""
+        found = self._numbers.get(custom_id)
+        if found is None:
             return None
-        return int.from_bytes(found[:_SIZE])
+        record = self._file.read(int.from_bytes(found) * _RECORD.size, _RECORD.size)
+        part, place, digest = _RECORD.unpack(record)
+        return OpenRow(part, place) if digest == line_digest(line) else None
 
 
 async def restore_file(part: Part, folder: Path, api: EndpointApi) -> bool:
@@ -122,12 +153,13 @@ async def _adopt(
     return True
 
 
-async def open_rows(ledger: Ledger, endpoints: PartEndpoints, is_done: Callable[[str], bool]) -> OpenRows:
+async def open_rows(
+    ledger: Ledger, endpoints: PartEndpoints, is_done: Callable[[str], bool], file: RowFile
+) -> OpenRows:
     """The rows of the parts that are not settled. A part whose requests are nowhere has no batch."""
-    rows = OpenRows()
-    for part in ledger.parts.values():
-        if part.stage is Stage.SETTLED:
-            continue
+    parts = [part for part in ledger.parts.values() if part.stage is not Stage.SETTLED]
+    rows = OpenRows(file, sum(part.rows for part in parts))
+    for part in parts:
         if await restore_file(part, ledger.folder, endpoints.at(part.endpoint).api):
             rows.add(part, part_path(ledger.folder, part.number), is_done)
         elif part.at_endpoint:
