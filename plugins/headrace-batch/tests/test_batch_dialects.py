@@ -68,14 +68,22 @@ async def test_rows_that_are_never_executed_fail_with_the_endpoints_reason(
 
 
 @each_unlike_form
-@pytest.mark.parametrize("accident", ["kill_after", "late"])
-@pytest.mark.parametrize("request_path", ["upload", "create"])
+@pytest.mark.parametrize(
+    ("request_path", "accident", "delay"),
+    [
+        ("upload", "kill_after", 25.0),
+        ("upload", "late", 25.0),
+        ("create", "late", 25.0),
+        ("create", "kill_after", 35.0),  # its file is deleted before it is listed
+    ],
+)
 async def test_a_part_is_made_once_after_an_accident(
     autojump_clock: trio.testing.MockClock,
     tmp_path: Path,
     form: OpenAIForm,
-    accident: Accident,
     request_path: str,
+    accident: Accident,
+    delay: float,
 ) -> None:
     path = form.upload_path if request_path == "upload" else form.jobs
 
@@ -88,7 +96,7 @@ async def test_a_part_is_made_once_after_an_accident(
 
         had = False
 
-    endpoint, out = Accidental(form=form, listing_delay=25.0), tmp_path / "out.jsonl"
+    endpoint, out = Accidental(form=form, listing_delay=delay), tmp_path / "out.jsonl"
     if accident == "kill_after":
         with pytest.RaisesGroup(Killed, flatten_subgroups=True, allow_unwrapped=True):
             await run(endpoint, out, rows(5))
