@@ -116,7 +116,9 @@ class ScriptedBatches:
         lines = batch.file.content.splitlines()
         left_out = len(lines) // 2 if self.expiring and not cancelled else 0
         for raw in lines[left_out:]:
-            line = msgspec.json.decode(raw)
+            if b"{" not in raw:
+                continue
+            line = msgspec.json.decode(raw.removeprefix(b"\xef\xbb\xbf"))
             id = line["custom_id"]
             chance = random.Random(f"{self.seed} {batch.metadata} {id} {self.rounds[id]}").random()
             self.rounds[id] += 1
@@ -159,12 +161,12 @@ class ScriptedBatches:
         query, path = parse_qs(url.query), url.path
         id = next((each for each in (*self.files, *self.batches) if each in path.split("/")), "")
         key = f"{method} {path.replace(id, 'ID') if id else path}"
-        jobs, handlers = self.form.jobs, self._handlers()
+        handlers = self._handlers()
         try:
             self.form.check(query)
             if path.endswith("/chat/completions"):
                 return self._chat(body)
-            require(key in handlers or jobs in key or "/files" in key, f"no {key}", 404)
+            require(key in handlers, f"there is no {path}", 404)
             return handlers[key](body, id, query)
         except Refused as refused:
             return json_reply(refused.status, self.form.refusal(refused))
@@ -202,6 +204,7 @@ class ScriptedBatches:
         return json_reply(200, {"id": id, "object": "file", "deleted": True})
 
     def _content(self, body: bytes, id: str, query: Any) -> Reply:
+        require(not self.files[id].deleted, "no such File object", 404)
         headers = Headers([(b"content-type", b"application/octet-stream")])
         return Reply(200, headers, self.files[id].content)
 
