@@ -21,11 +21,15 @@ async def run_at_once(function: Callable[..., Any], *arguments: Any, **options: 
     return function(*arguments)
 
 
-URL = "https://batches.test/v1"
-
-
 def rows(number: int) -> list[dict[str, str]]:
     return [{"id": f"r{each}", "name": f"r{each}"} for each in range(number)]
+
+
+def client_of(endpoint: ScriptedBatches, policies: Sequence[Any] = ()) -> headrace.Client:
+    """A client of a scripted endpoint."""
+    return headrace.Client(
+        endpoints=[endpoint.form.endpoint], model="m", policies=policies, transport=endpoint
+    )
 
 
 async def run(
@@ -37,8 +41,7 @@ async def run(
     **arguments: Any,
 ) -> Result:
     """Run a prompt over rows in batches."""
-    client = headrace.Client(base_url=URL, model="m", policies=policies, transport=endpoint)
-    async with client:
+    async with client_of(endpoint, policies) as client:
         return await headrace.run(
             client, list(items), out=out, prompt="{name}", id_column="id", engine=engine, **arguments
         )

@@ -1,12 +1,14 @@
-"""An endpoint with files and batches in memory, on the clock of the event loop, with accidents by number."""
+"""An endpoint with files and batches in memory, on the clock of the event loop, with accidents by number.
+
+It speaks in the form of a provider; see `scripted_forms`.
+"""
 
 from __future__ import annotations
 
 import itertools
 import random
-import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +18,7 @@ import attrs
 import msgspec
 
 from headrace import Call, ConnectError, Headers, Reply
+from scripted_forms import PATHS, Batch, File, OpenAIForm, Refused, json_reply, require
 
 Accident: TypeAlias = Literal["kill_before", "kill_after", "lost_before", "lost_after", "late", "500_before"]
 """What happens to a request: the process is killed, the connection is lost, the request arrives only later,
@@ -30,36 +33,17 @@ class Killed(BaseException):
 
 
 @attrs.define
-class _File:
-    id: str
-    name: str
-    content: bytes
-    listed_from: float
-    deleted: bool = False
-
-
-@attrs.define
-class _Batch:
-    id: str
-    file: _File
-    metadata: dict[str, str]
-    created: float
-    status: str = "in_progress"
-    output: str | None = None
-    errors: str | None = None
-    counts: dict[str, int] = attrs.field(factory=dict)
-    problems: list[dict[str, Any]] = attrs.field(factory=list)
-
-
-@attrs.define
 class ScriptedBatches:
     """A transport to such an endpoint; it outlives clients that are killed.
 
     Attributes:
         accidents: What happens to a request, by its number.
+        form: How it speaks.
         failures: The share of rows that fail or expire, in the first two batches of a row.
         max_requests: The most rows of a batch.
         max_enqueued: The most rows of all batches that have not ended.
+        max_bytes: The most bytes of a file.
+        expiring: Whether batches expire when half of their rows are answered.
         refusal: The code with which all batches are refused.
         lines_of: Changes the files with results.
         listing_delay: Seconds until a file or batch is in the lists.
@@ -69,18 +53,21 @@ class ScriptedBatches:
     """
 
     accidents: Mapping[int, Accident] = attrs.field(factory=dict)
+    form: OpenAIForm = attrs.field(factory=OpenAIForm)
     failures: float = 0.0
     listing_delay: float = 0.0
     seed: int = 0
     max_requests: int = 1_000
     max_enqueued: int = 1_000
+    max_bytes: int = 1_000_000
+    expiring: bool = False
     refusal: str = ""
     lines_of: Any = None
     requests: int = 0
     billed: Counter[str] = attrs.field(factory=Counter)
     rounds: Counter[str] = attrs.field(factory=Counter)
-    batches: dict[str, _Batch] = attrs.field(factory=dict)
-    files: dict[str, _File] = attrs.field(factory=dict)
+    batches: dict[str, Batch] = attrs.field(factory=dict)
+    files: dict[str, File] = attrs.field(factory=dict)
     _late: list[tuple[float, Call]] = attrs.field(factory=list)
     _ids: Any = attrs.field(factory=lambda: itertools.count(1))
 
@@ -95,7 +82,7 @@ class ScriptedBatches:
         if accident == "lost_before":
             raise ConnectError("refused")
         if accident == "500_before":
-            return _reply(500, {"error": {"message": "internal"}})
+            return json_reply(500, {"error": {"message": "internal"}})
         lost = ConnectError("reset")
         lost.sent = True
         if accident == "late":
@@ -124,17 +111,21 @@ class ScriptedBatches:
             ):
                 self._end(batch, cancelled=batch.status == "cancelling")
 
-    def _end(self, batch: _Batch, *, cancelled: bool) -> None:
+    def _end(self, batch: Batch, *, cancelled: bool) -> None:
         output, errors = b"", b""
-        for raw in batch.file.content.splitlines():
-            line = msgspec.json.decode(raw)
+        lines = batch.file.content.splitlines()
+        left_out = len(lines) // 2 if self.expiring and not cancelled else 0
+        for raw in lines[left_out:]:
+            if b"{" not in raw:
+                continue
+            line = msgspec.json.decode(raw.removeprefix(b"\xef\xbb\xbf"))
             id = line["custom_id"]
             chance = random.Random(f"{self.seed} {batch.metadata} {id} {self.rounds[id]}").random()
             self.rounds[id] += 1
             if cancelled:
-                result = _error_line(id, "batch_cancelled")
+                result = self.form.error_line(id, "batch_cancelled")
             elif self.rounds[id] < 3 and chance < self.failures / 2:
-                result = _error_line(id, "batch_expired")
+                result = self.form.error_line(id, "batch_expired")
             elif self.rounds[id] < 3 and chance < self.failures:
                 body = {"error": {"message": "internal", "code": None}}
                 result = {"custom_id": id, "response": {"status_code": 500, "body": body}, "error": None}
@@ -143,128 +134,129 @@ class ScriptedBatches:
                 output += msgspec.json.encode(_answer_line(id, line["body"])) + b"\n"
                 continue
             errors += msgspec.json.encode(result) + b"\n"
-        batch.status = "cancelled" if cancelled else "completed"
+        batch.status = "cancelled" if cancelled else "expired" if left_out else "completed"
+        batch.ended = anyio.current_time()
         if output:
-            batch.output = self._add_file("output", output)
+            batch.output = self._add_file("output", "batch_output", output)
         if errors:
-            batch.errors = self._add_file("errors", errors)
+            batch.errors = self._add_file("errors", "batch_output", errors)
         batch.counts = {"completed": output.count(b"\n"), "failed": errors.count(b"\n")}
         if self.lines_of is not None:
             for id in filter(None, (batch.output, batch.errors)):
                 self.files[id].content = self.lines_of(self.files[id].content)
 
-    def _add_file(self, name: str, content: bytes) -> str:
-        id = f"file-{next(self._ids)}"
-        self.files[id] = _File(id, name, content, anyio.current_time() + self.listing_delay)
+    def _add_file(self, name: str, purpose: str, content: bytes) -> str:
+        id, now = self.form.file_id.format(next(self._ids)), anyio.current_time()
+        ready = now + self.form.processing
+        self.files[id] = File(id, name, content, purpose, now, now + self.listing_delay, ready)
         return id
 
     def _process(self, call: Call) -> Reply:
-        url = urlsplit(call.request.path)
-        key = f"{call.request.method} {re.sub(r'(file|batch)-[0-9]+', 'ID', url.path)}"
-        id = next(iter(re.findall(r"(?:file|batch)-[0-9]+", url.path)), "")
-        handlers: dict[str, Any] = {
-            "POST /files": self._upload,
+        body = call.content[: len(call.content)] if call.content else b""
+        return self.answer(call.request.method, call.request.path, body)
+
+    def answer(self, method: str, target: str, body: bytes) -> Reply:
+        """Answer a request; ``target`` is the path after the base URL with the query."""
+        url = urlsplit(target)
+        query, path = parse_qs(url.query), url.path
+        id = next((each for each in (*self.files, *self.batches) if each in path.split("/")), "")
+        key = f"{method} {path.replace(id, 'ID') if id else path}"
+        handlers = self._handlers()
+        try:
+            self.form.check(query)
+            if path.endswith("/chat/completions"):
+                return self._chat(body)
+            require(key in handlers, f"there is no {path}", 404)
+            return handlers[key](body, id, query)
+        except Refused as refused:
+            return json_reply(refused.status, self.form.refusal(refused))
+
+    def _handlers(self) -> dict[str, Callable[[bytes, str, Any], Reply]]:
+        jobs = self.form.jobs
+        return {
+            f"POST {self.form.upload_path}": self._upload,
             "GET /files": self._list_files,
+            "GET /files/ID": self._show_file,
             "DELETE /files/ID": self._delete,
             "GET /files/ID/content": self._content,
-            "POST /batches": self._create,
-            "GET /batches": self._list_batches,
-            "GET /batches/ID": self._show,
-            "POST /batches/ID/cancel": self._cancel,
-            "POST /chat/completions": self._chat,
+            f"POST {jobs}": self._create,
+            f"GET {jobs}": self._list_batches,
+            f"GET {jobs}/ID": self._show,
+            f"POST {jobs}/ID/cancel": self._cancel,
         }
-        reply: Reply = handlers[key](call, id, parse_qs(url.query))
-        return reply
 
-    def _upload(self, call: Call, id: str, query: Any) -> Reply:
-        form = call.content[: len(call.content)]
-        name = re.search(rb'filename="([^"]*)"', form)
-        assert name is not None
-        content = form.partition(b"jsonl\r\n\r\n")[2].rpartition(b"\r\n--headrace")[0]
-        return _reply(200, {"id": self._add_file(name[1].decode(), content), "object": "file"})
+    def _upload(self, body: bytes, id: str, query: Any) -> Reply:
+        name, purpose, content = self.form.upload(body)
+        require(len(content) <= self.max_bytes, "the file is too large", 413)
+        return json_reply(200, self.form.file(self.files[self._add_file(name, purpose, content)]))
 
-    def _list_files(self, call: Call, id: str, query: Any) -> Reply:
+    def _list_files(self, body: bytes, id: str, query: Any) -> Reply:
         now = anyio.current_time()
         shown = [each for each in self.files.values() if each.listed_from <= now and not each.deleted]
-        return _page([{"id": each.id, "filename": each.name} for each in shown], query)
+        return json_reply(200, self.form.files([self.form.file(each) for each in reversed(shown)], query))
 
-    def _delete(self, call: Call, id: str, query: Any) -> Reply:
+    def _show_file(self, body: bytes, id: str, query: Any) -> Reply:
+        require(not self.files[id].deleted, "no such File object", 404)
+        return json_reply(200, self.form.retrieved(self.files[id]))
+
+    def _delete(self, body: bytes, id: str, query: Any) -> Reply:
         self.files[id].deleted = True
-        return _reply(200, {"id": id, "deleted": True})
+        return json_reply(200, {"id": id, "object": "file", "deleted": True})
 
-    def _content(self, call: Call, id: str, query: Any) -> Reply:
-        return Reply(200, Headers([]), self.files[id].content)
+    def _content(self, body: bytes, id: str, query: Any) -> Reply:
+        require(not self.files[id].deleted, "no such File object", 404)
+        headers = Headers([(b"content-type", b"application/octet-stream")])
+        return Reply(200, headers, self.files[id].content)
 
-    def _create(self, call: Call, id: str, query: Any) -> Reply:
-        body = msgspec.json.decode(call.content)
-        file = self.files.get(body["input_file_id"])
-        if file is None or file.deleted:
-            return _reply(400, {"error": {"message": "no such File object", "param": "input_file_id"}})
-        batch = _Batch(f"batch-{next(self._ids)}", file, body["metadata"], anyio.current_time())
+    def _create(self, body: bytes, id: str, query: Any) -> Reply:
+        file_id, url, metadata = self.form.requested(msgspec.json.decode(body))
+        file, now = self.files.get(file_id), anyio.current_time()
+        require(file is not None and not file.deleted, "no such File object", param="input_file_id")
+        assert file is not None
+        require(file.ready_from <= now, "the file is not processed yet")
+        urls = [f"{self.form.url_prefix}{path}" for path in PATHS]
+        require(url in urls, "no such endpoint", param="endpoint")
+        for line in file.content.splitlines():
+            self.form.check_line(msgspec.json.decode(line), url)
+        batch = Batch(self.form.batch_id.format(next(self._ids)), file, url, metadata, now)
         rows = file.content.count(b"\n")
         if rows > self.max_requests:
-            batch.status = "failed"
-            batch.problems = [{"code": "too_many_tasks", "message": f"{rows} requests", "line": None}]
+            batch.problems = [{"code": "too_many_tasks", "message": f"too many: {rows}", "line": None}]
         enqueued = sum(
             each.file.content.count(b"\n") for each in self.batches.values() if each.status == "in_progress"
         )
         if enqueued + rows > self.max_enqueued:
-            batch.status = "failed"
             batch.problems = [{"code": "token_limit_exceeded", "message": "Enqueued token limit reached"}]
         if self.refusal:
-            batch.status = "failed"
             batch.problems = [{"code": self.refusal, "message": "no"}]
         bad = [
             {"code": "invalid", "message": "bad row", "line": number}
             for number, line in enumerate(file.content.splitlines(), 1)
             if b"refuse me" in line
         ]
-        if bad:
-            batch.status, batch.problems = "failed", bad
+        batch.problems = bad or batch.problems
+        if batch.problems:
+            batch.status = "failed"
         self.batches[batch.id] = batch
-        return _reply(200, _shown(batch))
+        return json_reply(200, self.form.created(batch))
 
-    def _list_batches(self, call: Call, id: str, query: Any) -> Reply:
+    def _list_batches(self, body: bytes, id: str, query: Any) -> Reply:
         until = anyio.current_time() - self.listing_delay
-        shown = [_shown(each) for each in self.batches.values() if each.created <= until]
-        return _page(shown, query)
+        shown = [self.form.batch(each) for each in self.batches.values() if each.created <= until]
+        return json_reply(200, self.form.page(shown[::-1], query))
 
-    def _show(self, call: Call, id: str, query: Any) -> Reply:
-        return _reply(200, _shown(self.batches[id]))
+    def _show(self, body: bytes, id: str, query: Any) -> Reply:
+        return json_reply(200, self.form.batch(self.batches[id]))
 
-    def _cancel(self, call: Call, id: str, query: Any) -> Reply:
+    def _cancel(self, body: bytes, id: str, query: Any) -> Reply:
         if self.batches[id].status == "in_progress":
             self.batches[id].status = "cancelling"
-        return _reply(200, _shown(self.batches[id]))
+        return json_reply(200, self.form.batch(self.batches[id]))
 
-    def _chat(self, call: Call, id: str, query: Any) -> Reply:
-        body = msgspec.json.decode(call.content)
+    def _chat(self, content: bytes) -> Reply:
+        body = msgspec.json.decode(content)
         self.billed[body["messages"][-1]["content"].split()[-1]] += 1
-        return _reply(200, _completion(body))
-
-
-def _shown(batch: _Batch) -> dict[str, Any]:
-    return {
-        "id": batch.id,
-        "status": batch.status,
-        "input_file_id": batch.file.id,
-        "output_file_id": batch.output,
-        "error_file_id": batch.errors,
-        "request_counts": batch.counts,
-        "metadata": batch.metadata,
-        "created_at": batch.created,
-        "errors": {"data": batch.problems},
-    }
-
-
-def _page(oldest_first: list[dict[str, Any]], query: Mapping[str, list[str]]) -> Reply:
-    objects = oldest_first[::-1]
-    if "after" in query:
-        ids = [each["id"] for each in objects]
-        if query["after"][0] not in ids:
-            return _reply(400, {"error": {"message": "no such object", "param": "after"}})
-        objects = objects[ids.index(query["after"][0]) + 1 :]
-    return _reply(200, {"data": objects[:3], "has_more": len(objects) > 3})
+        return json_reply(200, _completion(body))
 
 
 def _completion(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,11 +271,3 @@ def _completion(body: Mapping[str, Any]) -> dict[str, Any]:
 def _answer_line(id: str, body: Mapping[str, Any]) -> dict[str, Any]:
     response = {"status_code": 200, "request_id": f"req-{id}", "body": _completion(body)}
     return {"id": f"batch_req_{id}", "custom_id": id, "response": response, "error": None}
-
-
-def _error_line(id: str, code: str) -> dict[str, Any]:
-    return {"custom_id": id, "response": None, "error": {"code": code, "message": f"{code}."}}
-
-
-def _reply(status: int, body: Any) -> Reply:
-    return Reply(status, Headers([(b"content-type", b"application/json")]), msgspec.json.encode(body))

@@ -15,9 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import headrace
-from batch_runs import run_at_once
+from batch_runs import client_of, run_at_once
 from headrace_batch import BatchEngine
 from scripted_batches import Accident, Killed, ScriptedBatches
+from scripted_forms import OTHER_FORMS, OpenAIForm
 
 EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "20"))
 ROWS = [{"id": f"r{number}", "name": f"r{number}"} for number in range(23)]
@@ -28,9 +29,7 @@ def session(endpoint: ScriptedBatches, out: Path, clock: trio.testing.MockClock)
     """One session of the run; returns whether it ended by itself."""
 
     async def main() -> None:
-        async with headrace.Client(
-            base_url="https://batches.test/v1", model="m", policies=[], transport=endpoint
-        ) as client:
+        async with client_of(endpoint) as client:
             engine = BatchEngine(max_requests=5)
             await headrace.run(client, ROWS, out=out, prompt="{name}", id_column="id", engine=engine)
 
@@ -57,13 +56,26 @@ def is_kill(error: BaseException) -> bool:
     failures=st.sampled_from([0.0, 0.3]),
     listing_delay=st.sampled_from([0.0, 10.0, 25.0]),
     seed=st.integers(0, 1000),
+    form=st.sampled_from([OpenAIForm(), *OTHER_FORMS]),
 )
-@example(accidents=dict.fromkeys(range(40), "kill_after"), failures=0.3, listing_delay=25.0, seed=1)
-@example(accidents=dict.fromkeys(range(1, 60, 4), "late"), failures=0.0, listing_delay=10.0, seed=2)
+@example(
+    accidents=dict.fromkeys(range(40), "kill_after"),
+    failures=0.3,
+    listing_delay=25.0,
+    seed=1,
+    form=OTHER_FORMS[3],
+)
+@example(
+    accidents=dict.fromkeys(range(1, 60, 4), "late"),
+    failures=0.0,
+    listing_delay=10.0,
+    seed=2,
+    form=OTHER_FORMS[2],
+)
 def test_each_row_is_paid_once_and_has_one_line(
-    accidents: dict[int, Accident], failures: float, listing_delay: float, seed: int
+    accidents: dict[int, Accident], failures: float, listing_delay: float, seed: int, form: OpenAIForm
 ) -> None:
-    endpoint = ScriptedBatches(accidents, failures=failures, listing_delay=listing_delay, seed=seed)
+    endpoint = ScriptedBatches(accidents, form, failures=failures, listing_delay=listing_delay, seed=seed)
     clock_start = 0.0
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out.jsonl")
@@ -82,5 +94,5 @@ def test_each_row_is_paid_once_and_has_one_line(
         line["response"]["body"]["choices"][0]["message"]["content"] == line["custom_id"] for line in lines
     )
     assert endpoint.billed == {row["id"]: 1 for row in ROWS}
-    parts = Counter(batch.metadata["headrace_part"] for batch in endpoint.batches.values() if batch.counts)
+    parts = Counter(batch.file.name for batch in endpoint.batches.values() if batch.counts)
     assert set(parts.values()) == {1}

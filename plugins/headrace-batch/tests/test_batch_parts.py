@@ -1,4 +1,4 @@
-"""Ledger, files of parts, uploads, options and dialects."""
+"""Ledger, files of parts, uploads and options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import headrace
-from headrace_batch.dialect import AZURE, MISTRAL, OPENAI, BatchState, dialect_of
+from headrace_batch.known_dialects import OPENAI
 from headrace_batch.ledger import LEDGER, Ledger, read_ledger
 from headrace_batch.options import BatchOptions
 from headrace_batch.part import NEXT_STEP, Part, Stage
@@ -71,7 +71,7 @@ def test_slices_of_an_upload_are_those_of_the_whole_form(
 ) -> None:
     path = tmp_path_factory.mktemp("upload", numbered=True) / "part.jsonl"
     path.write_bytes(bytes(range(200))[:size])
-    with upload_content(path, "name.jsonl") as content:
+    with upload_content(path, "name.jsonl", {"purpose": "batch"}) as content:
         whole = content[: len(content)]
         assert len(whole) == len(content)
         assert content[before : before + length] == whole[before : before + length]
@@ -112,71 +112,3 @@ def test_the_time_to_finish_is_the_next_one(now: str, by: str, seconds: float) -
 def test_options_are_checked(options: dict[str, Any], message: str) -> None:
     with pytest.raises(headrace.SettingsError, match=message):
         BatchOptions(**options)
-
-
-@pytest.mark.parametrize(
-    ("url", "dialect"),
-    [
-        ("https://api.openai.com/v1", OPENAI),
-        ("http://localhost:8000/v1", OPENAI),
-        ("https://name.openai.azure.com/openai", AZURE),
-        ("https://name.openai.azure.com/openai/v1", OPENAI),
-        ("https://api.mistral.ai/v1", MISTRAL),
-    ],
-)
-def test_dialects_are_found_by_host(url: str, dialect: object) -> None:
-    assert dialect_of(headrace.Endpoint(url)) is dialect
-
-
-# From the public references of the batch APIs of OpenAI and Mistral.
-OPENAI_BATCH = {
-    "id": "batch_abc123",
-    "object": "batch",
-    "endpoint": "/v1/chat/completions",
-    "errors": None,
-    "input_file_id": "file-abc123",
-    "completion_window": "24h",
-    "status": "completed",
-    "output_file_id": "file-cvaTdG",
-    "error_file_id": "file-HOWS94",
-    "created_at": 1711471533,
-    "completed_at": 1711493163,
-    "expired_at": None,
-    "cancelled_at": None,
-    "request_counts": {"total": 100, "completed": 95, "failed": 5},
-    "metadata": {"headrace_run": "abc"},
-}
-MISTRAL_JOB = {
-    "id": "job-1",
-    "object": "batch",
-    "input_files": ["file-in"],
-    "endpoint": "/v1/chat/completions",
-    "model": "mistral-small-latest",
-    "output_file": "file-out",
-    "error_file": None,
-    "errors": [],
-    "status": "SUCCESS",
-    "created_at": 1711471533,
-    "completed_at": 1711471633,
-    "total_requests": 10,
-    "completed_requests": 10,
-    "succeeded_requests": 9,
-    "failed_requests": 1,
-    "metadata": {"headrace_run": "abc"},
-}
-
-
-def test_batches_of_both_dialects_are_read() -> None:
-    openai, mistral = OPENAI.read(OPENAI_BATCH), MISTRAL.read(MISTRAL_JOB)
-    assert (openai.state, openai.finished, openai.seconds) == (BatchState.ENDED, 100, 21_630.0)
-    assert openai.output_files == ("file-cvaTdG", "file-HOWS94")
-    assert (mistral.state, mistral.finished, mistral.seconds) == (BatchState.ENDED, 10, 100.0)
-    assert (mistral.input_file, mistral.output_files) == ("file-in", ("file-out",))
-    assert openai.metadata == mistral.metadata == {"headrace_run": "abc"}
-    refused = {
-        **OPENAI_BATCH,
-        "status": "failed",
-        "errors": {"data": [{"code": "x", "message": "y", "line": 3}]},
-    }
-    assert OPENAI.read(refused).state is BatchState.REFUSED
-    assert OPENAI.read(refused).problems[0].line == 3

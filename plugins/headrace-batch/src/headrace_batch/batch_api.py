@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
+import msgspec
 
-from headrace import Headers, HeadraceError, InvalidReply, Request, StatusError, Timeout
+from headrace import Headers, InvalidReply, Request, StatusError, Timeout
 from headrace.bulk import DirectCalls
-from headrace_batch.dialect import BatchView, Dialect
+from headrace_batch.dialect import BatchView, Dialect, NoBatchesError, is_processed
+from headrace_batch.marks import marks_in_name
 from headrace_batch.upload_content import upload_content
 
 _SLOWEST_UPLOAD = 50_000
@@ -26,6 +28,7 @@ class BatchApi(Protocol):
 
     async def upload(self, path: Path, name: str) -> str: ...
     async def find_files(self, name: str) -> list[str]: ...
+    async def is_processed(self, file: str) -> bool: ...
     async def delete_file(self, id: str) -> None: ...
     async def create(
         self, file: str, path: str, model: str | None, marks: Mapping[str, str]
@@ -33,10 +36,6 @@ class BatchApi(Protocol):
     async def batches(self) -> list[BatchView]: ...
     async def batch(self, id: str) -> BatchView: ...
     async def cancel(self, id: str) -> None: ...
-
-
-class NoBatchesError(HeadraceError):
-    """The endpoint has no batches."""
 
 
 def was_refused(error: StatusError) -> bool:
@@ -57,21 +56,40 @@ class EndpointApi:
         self._dialect = dialect
 
     async def upload(self, path: Path, name: str) -> str:
-        """Upload a file, and return its id."""
-        with upload_content(path, name) as content:
+        """Upload a file, and return its id.
+
+        Raises:
+            NoBatchesError: The endpoint takes no files.
+        """
+        with upload_content(path, name, self._dialect.upload_fields(name)) as content:
             request = Request(
                 None,
-                "/files",
+                self._dialect.upload_path,
                 timeout=Timeout(60 + len(content) / _SLOWEST_UPLOAD),
                 headers=(("Content-Type", content.content_type),),
             )
-            reply = await self._calls.send(request, content)
+            try:
+                reply = await self._calls.send(request, content)
+            except StatusError as error:
+                self._raise_if_missing(error, f"POST {self._dialect.upload_path}")
+                raise
         return _text(reply.body, "id")
 
     async def find_files(self, name: str) -> list[str]:
         """The ids of the files with this name, the newest first."""
-        async with aclosing(self._listed("/files", "purpose=batch")) as files:
-            return [_text(each, "id") async for each in files if each.get("filename") == name]
+        return [id for id, found in (await self._file_names()).items() if found == name]
+
+    async def is_processed(self, file: str) -> bool:
+        """Whether a batch can be created of an uploaded file."""
+        if not self._dialect.processes_files:
+            return True
+        try:
+            reply = await self._calls.send(Request(None, f"/files/{file}", "GET"))
+        except StatusError as error:
+            if error.status != 404:
+                raise
+            return True  # it was deleted, and the create finds out
+        return is_processed(reply.body)
 
     async def delete_file(self, id: str) -> None:
         """Delete a file; one that does not exist is deleted already."""
@@ -85,8 +103,10 @@ class EndpointApi:
         """Create a batch of an uploaded file."""
         dialect = self._dialect
         body = dialect.create(file, dialect.url_prefix + path, model, marks)
-        reply = await self._calls.send(Request(body, dialect.jobs_path))
-        return self._read(reply.body)
+        made = (await self._calls.send(Request(body, dialect.jobs_path))).body
+        if dialect.created_in is not None and isinstance(made, Mapping):
+            made = made.get(dialect.created_in)
+        return self._read(made)
 
     async def batches(self) -> list[BatchView]:
         """All batches, the newest first.
@@ -96,24 +116,26 @@ class EndpointApi:
         """
         try:
             async with aclosing(self._listed(self._dialect.jobs_path, "")) as jobs:
-                return [self._read(each) async for each in jobs]
+                found = [self._read(each) async for each in jobs]
         except StatusError as error:
-            if error.status in {404, 405, 501}:
-                raise NoBatchesError(
-                    f"{self._calls.endpoint.base_url} has no batches (GET {self._dialect.jobs_path}: status "
-                    f"{error.status}); leave out engine=, and the calls are made at once"
-                ) from error
+            self._raise_if_missing(error, f"GET {self._dialect.jobs_path}")
             raise
+        if self._dialect.has_metadata or not found:
+            return found
+        names = await self._file_names()
+        return [
+            attrs.evolve(batch, metadata=marks_in_name(names.get(batch.input_file or "", "")))
+            for batch in found
+        ]
 
     async def batch(self, id: str) -> BatchView:
         """A batch."""
-        reply = await self._calls.send(Request(None, f"{self._dialect.jobs_path}/{id}", "GET"))
-        return self._read(reply.body)
+        return self._read(await self._job(f"/{id}", "GET"))
 
     async def cancel(self, id: str) -> None:
         """Cancel a batch; it ends some time later. One that has ended stays as it is."""
         try:
-            await self._calls.send(Request(None, f"{self._dialect.jobs_path}/{id}/cancel"))
+            await self._job(f"/{id}/cancel", "POST")
         except StatusError as error:
             if not was_refused(error) and error.status != 409:
                 raise
@@ -124,12 +146,37 @@ class EndpointApi:
         async with self._calls.stream(Request(None, f"/files/{file}/content", "GET")) as stream:
             yield stream
 
+    async def _job(self, path: str, method: str) -> Any:
+        """The JSON of one batch; None if the answer is not JSON.
+
+        It may have a member ``error`` of the batch, which `DirectCalls.send` takes for an error of the call.
+        """
+        request = Request(None, f"{self._dialect.jobs_path}{path}", method)
+        async with self._calls.stream(request) as (_, parts):
+            content = b"".join([part async for part in parts])
+        try:
+            return msgspec.json.decode(content)
+        except ValueError:
+            return None
+
+    async def _file_names(self) -> dict[str, str]:
+        """The names of all files by their ids, the newest first."""
+        async with aclosing(self._listed("/files", self._dialect.list_files)) as files:
+            return {_text(each, "id"): str(each.get("filename")) async for each in files}
+
+    def _raise_if_missing(self, error: StatusError, request: str) -> None:
+        if error.status in {404, 405, 501}:
+            raise NoBatchesError(
+                f"{self._calls.endpoint.base_url} has no batches ({request}: status {error.status}); "
+                "leave out engine=, and the calls are made at once"
+            ) from error
+
     async def _listed(self, path: str, query: str) -> AsyncGenerator[Mapping[str, Any], None]:
         after: str | None = None
         for number in range(_MOST_PAGES):
             page = "&".join(filter(None, (query, self._dialect.page(number, after))))
             try:
-                body = (await self._calls.send(Request(None, f"{path}?{page}", "GET"))).body
+                body = (await self._calls.send(Request(None, f"{path}?{page}".rstrip("?"), "GET"))).body
             except StatusError as error:
                 if after is None or not was_refused(error):
                     raise
@@ -138,7 +185,8 @@ class EndpointApi:
             objects = list(_objects(body))
             for each in objects:
                 yield each
-            if not objects or not body.get("has_more", self._dialect.pages_have_no_end):
+            more = isinstance(body, Mapping) and body.get("has_more", self._dialect.pages_have_no_end)
+            if not objects or not more:
                 return
             after = _text(objects[-1], "id")
 
@@ -155,7 +203,7 @@ def _text(body: Any, name: str) -> str:
 
 
 def _objects(body: Any) -> Iterator[Mapping[str, Any]]:
-    data = body.get("data") if isinstance(body, Mapping) else None
+    data = body.get("data") if isinstance(body, Mapping) else body
     if not isinstance(data, list):
         raise InvalidReply("the endpoint's answer is not a list")
     return (each for each in data if isinstance(each, Mapping))

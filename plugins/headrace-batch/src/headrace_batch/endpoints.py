@@ -5,7 +5,7 @@ from __future__ import annotations
 from headrace import Endpoint, SettingsError
 from headrace.bulk import EngineSetup
 from headrace_batch.batch_api import EndpointApi, PartEndpoint
-from headrace_batch.dialect import dialect_of
+from headrace_batch.known_dialects import dialect_of
 
 
 class PartEndpoints:

@@ -12,8 +12,9 @@ import anyio
 from headrace import Client, JournalError
 from headrace.bulk import DirectCalls, run_identity
 from headrace_batch.batch_api import EndpointApi
-from headrace_batch.dialect import BatchState, BatchView, dialect_of
+from headrace_batch.dialect import BatchState, BatchView
 from headrace_batch.engine import batch_folder
+from headrace_batch.known_dialects import dialect_of
 from headrace_batch.ledger import LEDGER, read_ledger
 from headrace_batch.part import Part, Stage
 from headrace_batch.part_steps import attempt

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import anyio
 import anyio.abc
+import attrs
 
 from headrace.bulk import EngineSetup, ResultHandler
 from headrace_batch.batch_api import PartEndpoint
@@ -34,6 +35,7 @@ _FIRST_POLL, _POLL_GROWTH = 1.0, 1.5
 _ROOM_WAIT = 60.0
 """Seconds after which a batch is created again that was refused because others are enqueued."""
 
+_CONTENT_TOO_LARGE = 413
 _TOKEN_LIMIT = re.compile(r"token_limit|enqueued token", re.IGNORECASE)
 _TOO_LARGE = re.compile(r"too_many|too_large|too many|too large|exceeds|maximum", re.IGNORECASE)
 
@@ -106,6 +108,8 @@ class PartDriver:
             return
         try:
             while not (part.at_endpoint or self.stopping.is_set() or self.finishing.is_set()):
+                if part.stage is Stage.SETTLED:  # it was too large
+                    break
                 await self._take_step(part)
         finally:
             unsent.release()
@@ -145,8 +149,14 @@ class PartDriver:
         if part.next_step in {Step.UPLOAD, Step.CREATE} and not await self._reserve(part):
             return
         async with self._uploads:
-            if not self.stopping.is_set():
+            if self.stopping.is_set():
+                return
+            try:
                 await self._steps.take(part, self._endpoints.at(part.endpoint).api)
+            except StepFailed as error:
+                if error.status != _CONTENT_TOO_LARGE or part.rows == 1:
+                    raise
+                await self._make_smaller(part, f"The file of part {part.number}", "bytes", part.size)
 
     async def _reserve(self, part: Part) -> bool:
         """Wait until the budget has room for a part; False if the session leaves before."""
@@ -203,21 +213,29 @@ class PartDriver:
             await self._ledger.advance(part, Stage.SETTLED, refused=batch.id)
         elif (_TOO_LARGE.search(text) or _TOKEN_LIMIT.search(text)) and part.rows > 1:
             by_size = "size" in text or "large" in text or "bytes" in text
-            limit = (part.size if by_size else part.rows) // 2
-            await self._ledger.learn("bytes" if by_size else "requests", limit)
-            self._setup.notify(f"Batch {batch.id} is too large for the endpoint; smaller ones are made.")
-            self._leave_rows(part, part.round)
-            await self._ledger.advance(part, Stage.SETTLED, refused=batch.id)
+            limit, size = ("bytes", part.size) if by_size else ("requests", part.rows)
+            await self._make_smaller(part, f"Batch {batch.id}", limit, size, refused=batch.id)
         else:
             # The next session sends its rows in a new part.
             await self._ledger.advance(part, Stage.SETTLED, refused=batch.id)
             raise StepFailed(f"the endpoint refused batch {batch.id} (part {part.number}): {text.strip()}")
+
+    async def _make_smaller(
+        self, part: Part, what: str, limit: str, size: int, *, refused: str | None = None
+    ) -> None:
+        """Send the rows of a part that is too large in smaller ones, as all others from now on."""
+        await self._ledger.learn(limit, size // 2)
+        self._setup.notify(f"{what} is too large for the endpoint; smaller ones are made.")
+        self._leave_rows(part, part.round)
+        await self._ledger.advance(part, Stage.SETTLED, refused=refused)
 
     async def _merge(self, part: Part) -> None:
         endpoint = self._endpoints.at(part.endpoint)
         batch = await attempt(
             lambda: endpoint.api.batch(part.batch or ""), f"part {part.number}: look at its batch"
         )
+        if batch.finished is None and batch.word == "completed":
+            batch = attrs.evolve(batch, finished=part.rows)  # Together counts nothing
         again = self.sends_at_once or part.round + 1 < _MOST_ROUNDS
         merged = await self._merger.merge(part, batch, endpoint, final=not again)
         self._settle(part, merged, part.round + 1)

@@ -24,6 +24,9 @@ LISTING_WAIT = 30.0
 
 _FIRST_LISTING_PAUSE = 2.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_PROCESSING_PAUSE, _MOST_LOOKS = 5.0, 360
+"""Seconds between two looks at a file that is not processed yet, and after how many a batch is created."""
+
 _MOST_FAILURES = 15
 """Attempts of one request in a row, with pauses that double; together about ten minutes."""
 
@@ -73,6 +76,7 @@ class PartSteps:
         self._run = run
         self._ledger = ledger
         self._failures: Counter[int] = Counter()
+        self._looks: Counter[str] = Counter()
 
     async def take(self, part: Part, api: BatchApi) -> None:
         """Take the next step of a part that has no batch yet.
@@ -96,7 +100,11 @@ class PartSteps:
             await self._ledger.advance(part, Stage.UPLOADED, file=file)
 
     async def _create(self, part: Part, api: BatchApi) -> None:
-        file = part.file or ""
+        file, what = part.file or "", f"part {part.number}: look at its file"
+        self._looks[file] += 1
+        if self._looks[file] < _MOST_LOOKS and not await attempt(lambda: api.is_processed(file), what):
+            await anyio.sleep(_PROCESSING_PAUSE)
+            return  # the step is taken again
         await self._ledger.advance(part, Stage.CREATING)
         made = await self._once(
             lambda: api.create(file, part.path, part.model, batch_marks(self._run, part)),
@@ -168,11 +176,14 @@ class PartSteps:
             await attempt(lambda other=other: api.cancel(other.id), what)  # type: ignore[misc]
 
     def batches_of(self, part: Part, batches: list[BatchView]) -> list[BatchView]:
-        """The batches of a part that the endpoint did not refuse, the oldest first."""
+        """The batches of a part that the endpoint did not refuse, the oldest first.
+
+        Endpoints without metadata have the marks only as long as the file: then its id tells.
+        """
         return [
             batch
             for batch in reversed(batches)
-            if is_marked(batch.metadata, self._run, part)
+            if (is_marked(batch.metadata, self._run, part) or batch.input_file == (part.file or ""))
             and batch.state is not BatchState.REFUSED
             and batch.id not in part.refused
         ]

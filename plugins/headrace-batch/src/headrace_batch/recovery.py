@@ -141,7 +141,9 @@ async def _adopt(
         rows=rows,
         size=path.stat().st_size,
         digest=marks[DIGEST],
-        path=str(first.get("url") or "/chat/completions").removeprefix(endpoint.dialect.url_prefix),
+        path=str(batch.endpoint or first.get("url") or "/chat/completions").removeprefix(
+            endpoint.dialect.url_prefix
+        ),
         model=first["body"].get("model"),
         endpoint=endpoint.calls.endpoint.base_url,
     )

@@ -2,45 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any
 
 import attrs
 import msgspec
 
 
 class _Response(msgspec.Struct):
-    status_code: int
+    status_code: int | None = None
     request_id: str | None = None
     body: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class _Error(msgspec.Struct):
-    code: str | None = None
-    message: str | None = None
-
-
 class ResultLine(msgspec.Struct):
-    """The result of one row: a response with any status, or the reason why there is none."""
+    """The result of one row: a response with any status, or the reason why there is none.
+
+    The reason is an object with a code and a message at OpenAI, and a text or another object elsewhere.
+    """
 
     custom_id: str
     response: _Response | None = None
-    error: _Error | None = None
+    error: Any = None
 
     @property
     def status(self) -> int | None:
-        """The status of the response."""
+        """The status of the response; None without one."""
         return None if self.response is None else self.response.status_code
 
     @property
     def body(self) -> bytes:
-        """The body of the response; empty without one."""
-        return b"" if self.response is None else bytes(self.response.body)
+        """The body of the response; empty without one. Mistral has an error beside it, and no body."""
+        body = b"" if self.response is None else bytes(self.response.body)
+        if body == b"null" and self.error:
+            return msgspec.json.encode({"error": {"message": self.reason}})
+        return body
 
     @property
     def reason(self) -> str:
         """Why the request got no response."""
-        error = self.error or _Error()
-        return error.message or error.code or "no reason"
+        error = self.error
+        named = (error.get("message"), error.get("code")) if isinstance(error, Mapping) else (error,)
+        text = next((each for each in named if isinstance(each, str) and each), None)
+        return text or _as_text(error)[:_LONGEST_REASON]
+
+
+_LONGEST_REASON = 200
+"""Characters of a reason that has an unknown form."""
+
+
+def _as_text(error: Any) -> str:
+    return msgspec.json.encode(error).decode() if error else "no reason"
 
 
 _decode = msgspec.json.Decoder(ResultLine).decode

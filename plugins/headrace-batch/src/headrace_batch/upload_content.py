@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 
 class UploadContent:
-    """A multipart form with the purpose ``batch`` and a file; a body that transports read in parts.
+    """A multipart form with some fields and a file; a body that transports read in parts.
 
     Attributes:
         content_type: The value of the header.
     """
 
-    def __init__(self, file: int, size: int, name: str) -> None:
+    def __init__(self, file: int, size: int, name: str, fields: Mapping[str, str]) -> None:
         boundary = f"headrace-{secrets.token_hex(16)}"
         self.content_type: str = f"multipart/form-data; boundary={boundary}"
+        written = "".join(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'
+            for field, value in fields.items()
+        )
         self._before = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+            f'{written}--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
             "Content-Type: application/jsonl\r\n\r\n"
         ).encode()
         self._after = f"\r\n--{boundary}--\r\n".encode()
@@ -44,10 +47,10 @@ class UploadContent:
 
 
 @contextmanager
-def upload_content(path: Path, name: str) -> Iterator[UploadContent]:
+def upload_content(path: Path, name: str, fields: Mapping[str, str]) -> Iterator[UploadContent]:
     """The form with the file at ``path``, called ``name`` at the endpoint; the file is open in the block."""
     file = os.open(path, os.O_RDONLY)
     try:
-        yield UploadContent(file, os.fstat(file).st_size, name)
+        yield UploadContent(file, os.fstat(file).st_size, name, fields)
     finally:
         os.close(file)
