@@ -109,6 +109,13 @@ class ScriptedBatches:
             raise lost
         return reply
 
+    def make_batch(self, content: bytes, metadata: Mapping[str, str] | None = None) -> str:
+        """Create a batch at time 0, as another program would; returns its id."""
+        file = _File(f"file-{next(self._ids)}", "requests.jsonl", content, 0.0)
+        batch = _Batch(f"batch-{next(self._ids)}", file, dict(metadata or {}), 0.0)
+        self.files[file.id], self.batches[batch.id] = file, batch
+        return batch.id
+
     async def aclose(self) -> None:
         """Nothing to close."""
 
@@ -127,7 +134,9 @@ class ScriptedBatches:
     def _end(self, batch: _Batch, *, cancelled: bool) -> None:
         output, errors = b"", b""
         for raw in batch.file.content.splitlines():
-            line = msgspec.json.decode(raw)
+            if b"{" not in raw:
+                continue
+            line = msgspec.json.decode(raw.removeprefix(b"\xef\xbb\xbf"))
             id = line["custom_id"]
             chance = random.Random(f"{self.seed} {batch.metadata} {id} {self.rounds[id]}").random()
             self.rounds[id] += 1
@@ -193,6 +202,8 @@ class ScriptedBatches:
         return _reply(200, {"id": id, "deleted": True})
 
     def _content(self, call: Call, id: str, query: Any) -> Reply:
+        if self.files[id].deleted:
+            return _reply(404, {"error": {"message": "no such File object", "param": "id"}})
         return Reply(200, Headers([]), self.files[id].content)
 
     def _create(self, call: Call, id: str, query: Any) -> Reply:
@@ -230,6 +241,8 @@ class ScriptedBatches:
         return _page(shown, query)
 
     def _show(self, call: Call, id: str, query: Any) -> Reply:
+        if id not in self.batches:
+            return _reply(404, {"error": {"message": "no such batch", "param": "id"}})
         return _reply(200, _shown(self.batches[id]))
 
     def _cancel(self, call: Call, id: str, query: Any) -> Reply:

@@ -137,6 +137,9 @@ class BatchExecutor:
         async with task_group() as group:
             self._group = group
             await fill()
+            if self._resumed and not self._driver.stopping.is_set():
+                for text in self._open_rows.adopted.describe(self._setup.is_done):
+                    self._setup.notify(text)
             resumed, self._resumed = self._resumed, {}
             for part in resumed.values():
                 # Only now is it known which of its rows this session has drawn.
@@ -171,12 +174,16 @@ class BatchExecutor:
         line = request_line(
             custom_id, endpoint.dialect.url_prefix + request.path, endpoint.dialect.line, content
         )
-        number = self._open_rows.part_with(custom_id, line)
+        number = self._open_rows.part_with(custom_id, line) if self._resumed else None
         if number is not None and number in self._resumed:
             part = self._resumed[number]
             self._rows.assign(custom_id, item, number)
             part.outstanding += 1
             part.drawn += 1
+            if part.adopted:
+                self._open_rows.adopted.keep(custom_id, request, content)
+                item.store_request(self._load_adopted)
+                return
         else:
             url = endpoint.calls.endpoint.base_url
             key = PartKey(request.path, request.model, url, 0)
@@ -186,6 +193,9 @@ class BatchExecutor:
 
     async def _send_again(self, left: list[tuple[WorkItem, Part, int]]) -> None:
         for item, old, round in left:
+            if old.adopted:
+                await self._place(item)
+                continue
             custom_id = custom_id_of(item.id)
             line = self._reader(old.number).line(custom_id)
             key = PartKey(old.path, old.model, old.endpoint, round)
@@ -205,6 +215,10 @@ class BatchExecutor:
         if part.model is not None and body.get("model") != part.model:
             body = {**body, "model": part.model}
         return Request(body, part.path, id=id, answer=self._setup.answer)
+
+    def _load_adopted(self, id: str) -> Request:
+        """The request that this run would have sent for a row of an adopted batch."""
+        return self._open_rows.adopted.request(id, self._setup.answer)
 
     async def _planned(self, part: Part) -> None:
         await self._unsent.acquire()

@@ -15,6 +15,7 @@ from headrace.bulk import EngineSetup, ItemResult, ResultHandler, WorkItem
 from headrace_batch.batch_api import PartEndpoint
 from headrace_batch.dialect import BatchView
 from headrace_batch.part import Part
+from headrace_batch.part_file import custom_id_of
 from headrace_batch.part_steps import wait_after
 from headrace_batch.pricing import PartMoney
 from headrace_batch.result_lines import FileReport, ResultLine, read_result_line, split_lines
@@ -75,6 +76,8 @@ class PartMerger:
             merge = _Merge(self, part, endpoint, batch.seconds or 0.0, final)
             report = await self._download(merge, batch)
             merge.end()
+            if part.adopted:
+                report.foreign = 0  # they were named when the rows were drawn
             missing = (batch.finished or 0) - report.lines
             found = [str(report)] if str(report) else []
             if missing > 0:
@@ -157,9 +160,10 @@ class _Merge:
 
     def add(self, line: ResultLine, report: FileReport) -> None:
         """Take the result of a row."""
-        item = self._rows.take(line.custom_id, self._part)
+        custom_id = custom_id_of(line.custom_id)  # an adopted batch may have longer ones
+        item = self._rows.take(custom_id, self._part)
         if item is None:
-            known = self._rows.part_of(line.custom_id) == self._part.number
+            known = self._rows.part_of(custom_id) == self._part.number
             report.repeated += known
             report.foreign += not known
             return

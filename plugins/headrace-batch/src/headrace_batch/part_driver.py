@@ -11,6 +11,7 @@ import anyio
 import anyio.abc
 
 from headrace.bulk import EngineSetup, ResultHandler, WorkItem
+from headrace_batch.adoption import keep_rest
 from headrace_batch.batch_api import PartEndpoint
 from headrace_batch.dialect import BatchProblem, BatchState, BatchView
 from headrace_batch.endpoints import PartEndpoints
@@ -99,13 +100,15 @@ class PartDriver:
     async def drive_resumed(self, part: Part) -> None:
         """Bring a part of an earlier session to its end, unless this session has none of its rows."""
         if not self._undone[part.number]:
-            if part.batch is not None and part.stage is Stage.CREATED:
+            if part.batch is not None and part.stage is Stage.CREATED and not part.adopted:
                 await self._cancel(part, part.batch)
             if part.stage is not Stage.CREATING:
                 await self._ledger.advance(part, Stage.SETTLED)
                 return
         elif not part.outstanding:
             return  # this session works on other rows
+        if part.stage is Stage.KEPT:
+            await self._ledger.advance(part, Stage.ENDED)
         if part.at_endpoint:
             self._money.reserve_always(Decimal(part.reserved))
             part.has_reservation = True
@@ -177,7 +180,11 @@ class PartDriver:
         text = f"{first.code} {first.message}"
         of_lines = {each.line: each.message for each in problems if each.line is not None}
         others = any(each.at_endpoint and each is not part for each in self._ledger.parts.values())
-        if _TOKEN_LIMIT.search(text) and others:
+        if part.adopted:
+            self._setup.notify(f"The endpoint refused batch {batch.id}: {text.strip()}; its rows are sent.")
+            self._leave_rows(part, part.round)
+            await self._ledger.advance(part, Stage.SETTLED, refused=batch.id)
+        elif _TOKEN_LIMIT.search(text) and others:
             await self._ledger.advance(part, Stage.UPLOADED, refused=batch.id)
             await self._wait(_ROOM_WAIT, self._part_ended, self.stopping, self.finishing)
         elif of_lines and part.round + 1 < _MOST_ROUNDS:
@@ -209,6 +216,12 @@ class PartDriver:
         await self._setup.sync()
         if self._undone.get(part.number, part.rows) <= part.drawn:
             await self._ledger.advance(part, Stage.SETTLED)
+        elif part.adopted:
+            await keep_rest(part, self._ledger, self._is_used)
+
+    def _is_used(self, custom_id: str) -> bool:
+        """Whether the run has a result for a row, or this session has drawn it."""
+        return self._rows.part_of(custom_id) is not None or self._setup.is_done(custom_id)
 
     @property
     def sends_at_once(self) -> bool:

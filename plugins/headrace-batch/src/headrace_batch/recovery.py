@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import msgspec
 
 from headrace import JournalError
 from headrace.bulk import IdTable
-from headrace_batch.batch_api import EndpointApi, PartEndpoint
+from headrace_batch.adopted_rows import AdoptedRows, content_digest
+from headrace_batch.batch_api import PartEndpoint
 from headrace_batch.dialect import BatchState, BatchView
 from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
@@ -19,34 +19,50 @@ from headrace_batch.marks import DIGEST, PART, RUN
 from headrace_batch.part import Part, Stage
 from headrace_batch.part_file import file_digest, line_digest, lines_of, part_path
 from headrace_batch.part_steps import StepFailed, attempt
+from headrace_batch.requests_of_batch import download, fetch_requests
 
 _SIZE = 4
 
 
 class OpenRows:
-    """The rows of parts that earlier sessions have left, by their ``custom_id``."""
+    """The rows of parts that earlier sessions have left, by their ``custom_id``.
 
-    def __init__(self) -> None:
+    Attributes:
+        undone: For each part, how many of its rows are not in the output.
+        adopted: The rows of adopted batches.
+    """
+
+    def __init__(self, folder: Path) -> None:
         self._table = IdTable(2 * _SIZE)
         self.undone: dict[int, int] = {}
+        self.adopted: AdoptedRows = AdoptedRows(folder)
 
     def add(self, part: Part, path: Path, is_done: Callable[[str], bool]) -> None:
         """Add the rows of a part."""
         undone = 0
+        if part.adopted:
+            self.adopted.add(part, path)
         for custom_id, line in lines_of(path):
-            self._table.set(custom_id, part.number.to_bytes(_SIZE) + line_digest(line))
+            digest = content_digest(line) if part.adopted else line_digest(line)
+            self._table.set(custom_id, part.number.to_bytes(_SIZE) + digest)
             undone += not is_done(custom_id)
         self.undone[part.number] = undone
 
     def part_with(self, custom_id: str, line: bytes) -> int | None:
-        """The number of the part that has exactly this row; None for a new or a changed one."""
+        """The number of the part that has exactly this row; None for a new or a changed one.
+
+        In an adopted batch, the id alone counts.
+        """
         found = self._table.get(custom_id)
-        if found is None or found[_SIZE:] != line_digest(line):
+        if found is None:
             return None
-        return int.from_bytes(found[:_SIZE])
+        number, digest = int.from_bytes(found[:_SIZE]), found[_SIZE:]
+        if number in self.adopted:
+            return number if self.adopted.accept(number, custom_id, line, digest) else None
+        return number if digest == line_digest(line) else None
 
 
-async def restore_file(part: Part, folder: Path, api: EndpointApi) -> bool:
+async def restore_file(part: Part, folder: Path, endpoint: PartEndpoint) -> bool:
     """Make sure that the file of a part is on this disk; returns False if it is nowhere.
 
     Another machine may have begun the run; then the endpoint has the file.
@@ -56,24 +72,15 @@ async def restore_file(part: Part, folder: Path, api: EndpointApi) -> bool:
         return True
     if part.file is None:
         return False
-    file = part.file
+    file, what = part.file, f"part {part.number}: fetch its requests"
     try:
-        await attempt(lambda: download(api, file, path), f"part {part.number}: fetch its requests")
+        if part.adopted:
+            await attempt(lambda: fetch_requests(endpoint, file, folder, part.number), what)
+        else:
+            await attempt(lambda: download(endpoint.api, file, path), what)
     except StepFailed:
         return False
     return file_digest(path) == part.digest
-
-
-async def download(api: EndpointApi, file: str, path: Path) -> None:
-    """Store the content of a file of the endpoint."""
-    fresh = path.with_suffix(".new")
-    with fresh.open("wb") as written:
-        async with api.content(file) as (_, parts):
-            async for data in parts:
-                written.write(data)
-        written.flush()
-        os.fsync(written.fileno())
-    os.replace(fresh, path)
 
 
 async def adopt_batches(run: str, ledger: Ledger, endpoint: PartEndpoint) -> int:
@@ -113,22 +120,22 @@ async def _adopt(
         path=str(first.get("url") or "/chat/completions").removeprefix(endpoint.dialect.url_prefix),
         model=first["body"].get("model"),
         endpoint=endpoint.calls.endpoint.base_url,
+        stage=Stage.CREATED,
+        file=file,
+        batch=batch.id,
     )
-    await ledger.plan(part)
-    await ledger.advance(part, Stage.UPLOADING)
-    await ledger.advance(part, Stage.UPLOADED, file=file)
-    await ledger.advance(part, Stage.CREATING)
-    await ledger.advance(part, Stage.CREATED, batch=batch.id)
+    await ledger.adopt(part)
     return True
 
 
 async def open_rows(ledger: Ledger, endpoints: PartEndpoints, is_done: Callable[[str], bool]) -> OpenRows:
     """The rows of the parts that are not settled. A part whose requests are nowhere has no batch."""
-    rows = OpenRows()
-    for part in ledger.parts.values():
+    rows = OpenRows(ledger.folder)
+    # A row that an adopted batch did not finish may be in a part of this run; that one counts.
+    for part in sorted(ledger.parts.values(), key=lambda each: not each.adopted):
         if part.stage is Stage.SETTLED:
             continue
-        if await restore_file(part, ledger.folder, endpoints.at(part.endpoint).api):
+        if await restore_file(part, ledger.folder, endpoints.at(part.endpoint)):
             rows.add(part, part_path(ledger.folder, part.number), is_done)
         elif part.at_endpoint:
             raise JournalError(
