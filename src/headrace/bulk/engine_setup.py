@@ -32,6 +32,8 @@ class EngineSetup:
         spent: Cost of earlier sessions, in USD.
         is_done: Whether the output has a line for an id.
         sync: Syncs the output to the disk.
+        note_calls: Notes durably whether calls of the engine may go on when this process has ended. While
+            they may, a session of the run without this engine is refused.
         notify: Shows a line of text to the user.
     """
 
@@ -44,6 +46,7 @@ class EngineSetup:
     spent: Decimal
     is_done: Callable[[str], bool]
     sync: Callable[[], Awaitable[None]]
+    note_calls: Callable[[bool], None]
     notify: Callable[[str], None]
 
     def direct_calls(self, endpoint: Endpoint) -> DirectCalls:

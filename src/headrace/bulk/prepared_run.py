@@ -69,10 +69,12 @@ class PreparedRun:
         keep_done: bool = False,
         fresh: bool = False,
         command: str | None = None,
+        engine: str | None = None,
     ) -> Iterator[Journal | MemoryJournal | StdoutLines]:
         """The journal, compared with the input; see `headrace.bulk.run` for the arguments.
 
-        ``command`` is the command that begins the run, without secrets. A run to stdout has no journal.
+        ``command`` is the command that begins the run, without secrets. ``engine`` is the name of the
+        session's engine. A run to stdout has no journal.
 
         Raises:
             InputError: The row of a done item has changed, or an argument needs a journal.
@@ -94,7 +96,7 @@ class PreparedRun:
         if fresh:
             set_aside(self.out)
         fingerprint = self.task.fingerprint()
-        with Journal(self.out, fingerprint, keep_done=keep_done, command=command) as journal:
+        with Journal(self.out, fingerprint, keep_done=keep_done, command=command, engine=engine) as journal:
             if retry_failed and journal.failed:
                 self.check.finish()
                 everything = not self.check.reads_ahead
@@ -186,6 +188,7 @@ class PreparedRun:
             spent=journal.spent,
             is_done=lambda id: journal.digest_of(id) is not None,
             sync=journal.sync,
+            note_calls=journal.note_calls,
             notify=notify,
         )
 

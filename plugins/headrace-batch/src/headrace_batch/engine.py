@@ -110,9 +110,13 @@ async def _opened(setup: EngineSetup, options: BatchOptions) -> AsyncIterator[Ex
             await ledger.begin()
         money = PartMoney(batch_prices(setup.client))
         await adopt(options.adopt, setup.run_id, ledger, endpoints.all(), money, setup.notify)
+        if ledger.has_batches:
+            setup.note_calls(True)
         rows = await open_rows(ledger, endpoints, setup.is_done)
         with closing(rows.adopted):
             yield BatchExecutor(setup, options, ledger, endpoints, money, rows)
     finally:
+        if not ledger.has_batches:
+            setup.note_calls(False)
         remove_settled(ledger.folder, ledger.parts)
         ledger.close()

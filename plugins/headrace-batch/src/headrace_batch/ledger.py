@@ -130,6 +130,11 @@ class Ledger:
         self.limits: dict[str, int] = self._content.limits
         self._run = run
 
+    @property
+    def has_batches(self) -> bool:
+        """Whether the endpoint has batches, or may have some, whose results are not in the output."""
+        return any(part.at_endpoint for part in self.parts.values())
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

@@ -133,6 +133,8 @@ class PartDriver:
         if part.next_step in {Step.UPLOAD, Step.CREATE} and not await self._reserve(part):
             return
         async with self._uploads:
+            if part.next_step is Step.CREATE:
+                self._setup.note_calls(True)
             if not self.stopping.is_set():
                 await self._steps.take(part, self._endpoints.at(part.endpoint).api)
 
