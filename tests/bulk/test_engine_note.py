@@ -60,7 +60,7 @@ def test_a_note_is_written_once_and_other_records_are_read_beside_it(tmp_path: P
     left_by(out, "batch", True, True)
     assert sidecar.read_bytes().count(b"\n") == before.count(b"\n") + 1
     with Journal(out, PRINT, engine="batch") as journal:
-        assert (journal.done, dropped_cost(journal.sidecar)) == (0, 0)
+        assert journal.done == dropped_cost(journal.sidecar) == 0
     assert [each["prompt"] for each in read_fingerprints(out).values] == ["x"]
     with sidecar.open("ab") as file:
         file.write(b'{"engine_with_calls":nu')  # a torn line
