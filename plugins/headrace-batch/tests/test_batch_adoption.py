@@ -61,7 +61,7 @@ async def test_rows_get_the_results_of_an_adopted_batch_and_the_others_are_sent(
     said = [each.message for each in caplog.records if id in each.message]
     assert said == [
         f"Batch {id} with 4 requests is adopted.",
-        f"Batch {id}: 1 of its 4 requests are not rows of this session: x0. Their results are not used.",
+        f"Batch {id}: not rows of this session: 1 of its 4 requests (x0). Their results are not used.",
     ]
     requests_before = endpoint.requests
     again = await run(endpoint, out, rows(5), engine)
@@ -126,7 +126,7 @@ async def test_a_failed_row_of_an_adopted_batch_can_be_sent_again(
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"model": "n", "seed": 1}, "2 of its 2 requests differ from those of this run, beginning with r0 "),
+        ({"model": "n", "seed": 1}, "different from this run: 2 of its 2 requests, beginning with r0 (in m"),
         ({"temperature": 0.0}, "(in temperature). Its answers are used"),
         ({}, None),
     ],
@@ -143,7 +143,7 @@ async def test_requests_that_differ_from_those_of_the_run_are_named(
     engine = BatchEngine(adopt=[endpoint.make_batch(requests(["r0", "r1"], **changed))])
     assert (await run(endpoint, tmp_path / "out.jsonl", rows(2), engine)).succeeded == 2
     assert not sizes(endpoint)
-    assert ("differ" in caplog.text) == (said is not None)
+    assert ("different" in caplog.text) == (said is not None)
     assert (said or "") in caplog.text
 
 
@@ -156,7 +156,7 @@ async def test_requests_to_another_path_are_no_answers_for_the_rows(
     engine = BatchEngine(adopt=[endpoint.make_batch(content)])
     assert (await run(endpoint, tmp_path / "out.jsonl", rows(2), engine)).succeeded == 2
     assert sizes(endpoint) == [2]
-    assert "2 of its 2 requests call another path than this run; their rows are sent." in caplog.text
+    assert "with another path than this run: 2 of its 2 requests. Their rows are sent." in caplog.text
     assert "not rows" not in caplog.text
 
 
@@ -172,7 +172,7 @@ async def test_the_input_may_be_the_file_of_the_adopted_batch(
     async with client:
         result = await headrace.run(client, source, out=tmp_path / "out.jsonl", engine=engine)
     assert (result.succeeded, sizes(endpoint), endpoint.billed) == (2, [], dict.fromkeys(ids, 1))
-    assert "1 lines of its file are not requests" in caplog.text
+    assert "1 malformed lines in its file" in caplog.text
     assert "differ" not in caplog.text
 
 

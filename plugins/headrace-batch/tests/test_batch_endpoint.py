@@ -58,7 +58,7 @@ async def test_the_official_sdk_reads_what_a_run_made_and_a_run_adopts_what_the_
                 *(client, rows(50)[35:]), out=other, prompt="{name}", id_column="id", engine=adopting
             )
             assert (some.done, some.left) == (15, 0)
-            assert f"{adopted}: 10 of its 20 requests are not rows of this session: r50, r51" in caplog.text
+            assert f"{adopted}: not rows of this session: 10 of its 20 requests (r50, r51," in caplog.text
 
         def read() -> tuple[list[str], set[str]]:
             sdk = openai.OpenAI(api_key="k", base_url=endpoint.base_url)

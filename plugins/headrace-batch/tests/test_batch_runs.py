@@ -205,6 +205,18 @@ async def test_without_the_engine_a_run_is_refused_while_its_batches_go_on(
     assert (await run(killed, other, rows(4), None, keep_done=True)).succeeded == 4
 
 
+async def test_an_endpoint_with_batches_must_stay_in_the_settings(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
+    await run(endpoint, out, rows(2), BatchEngine(detach=True))
+    client = headrace.Client(base_url="https://other.test/v1", model="m", policies=[], transport=endpoint)
+    lost = r"batches of this run are at https://batches.test/v1, but the client has no such endpoint; add it"
+    async with client:
+        with pytest.raises(headrace.SettingsError, match=lost):
+            await headrace.run(client, rows(2), out=out, prompt="{name}", id_column="id", engine="batch")
+
+
 async def test_rows_that_were_sent_at_once_in_between_are_not_paid_again(
     autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:

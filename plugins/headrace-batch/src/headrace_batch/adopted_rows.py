@@ -151,8 +151,8 @@ class AdoptedRows:
             ]
             if foreign:
                 said.append(
-                    f"Batch {adopted.part.batch}: {len(foreign):,} of its {adopted.part.rows:,} requests are "
-                    f"not rows of this session: {_named(foreign)}. Their results are not used."
+                    f"Batch {adopted.part.batch}: not rows of this session: {len(foreign):,} of its "
+                    f"{adopted.part.rows:,} requests ({_named(foreign)}). Their results are not used."
                 )
         return said
 
@@ -160,14 +160,14 @@ class AdoptedRows:
         said, batch, rows = [], adopted.part.batch, adopted.part.rows
         if adopted.different:
             said.append(
-                f"Batch {batch}: {adopted.different:,} of its {rows:,} requests differ from those of this "
-                f"run, beginning with {adopted.first} (in {_named(list(adopted.members))}). Its answers are "
-                "used; for other answers, begin a new output without this batch."
+                f"Batch {batch}: different from this run: {adopted.different:,} of its {rows:,} requests, "
+                f"beginning with {adopted.first} (in {_named(list(adopted.members))}). Its answers are used; "
+                "for other answers, begin a new output without this batch."
             )
         if adopted.other_path:
             said.append(
-                f"Batch {batch}: {adopted.other_path:,} of its {rows:,} requests call another path than this "
-                "run; their rows are sent."
+                f"Batch {batch}: with another path than this run: {adopted.other_path:,} of its {rows:,} "
+                "requests. Their rows are sent."
             )
         return said
 

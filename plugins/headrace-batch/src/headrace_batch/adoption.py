@@ -108,7 +108,7 @@ async def _adopt(
     if not fetched.rows:
         raise SettingsError(f"adopt={batch.id}: its file {file} has no requests; leave it out")
     if fetched.malformed:
-        notify(f"Batch {batch.id}: {fetched.malformed:,} lines of its file are not requests.")
+        notify(f"Batch {batch.id}: {fetched.malformed:,} malformed lines in its file.")
     path, models, reserved = "", set(), ZERO
     for _, line in lines_of(part_path(ledger.folder, number)):
         content = bytes(decode_request_line(line).body)
