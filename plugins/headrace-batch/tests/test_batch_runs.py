@@ -114,6 +114,8 @@ async def test_changed_and_new_rows_are_sent_and_the_others_adopted(
     sizes = [batch.file.content.count(b"\n") for batch in endpoint.batches.values()]
     assert sizes == [5, 2]
     assert lines_of(out)["r2"]["response"]["body"]["choices"][0]["message"]["content"] == "other"
+    assert [path.name for path in files_of(out)] == ["ledger.jsonl"]
+    assert (await run(endpoint, out, changed, None)).left == 0  # no batch is left
 
 
 async def test_rows_that_never_succeed_fail_after_three_batches(

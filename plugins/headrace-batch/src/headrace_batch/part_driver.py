@@ -220,6 +220,8 @@ class PartDriver:
             await self._ledger.advance(part, Stage.SETTLED)
         elif part.adopted:
             await keep_rest(part, self._ledger, self._is_used)
+        elif all(self._is_used(id) for id, _ in lines_of(part_path(self._ledger.folder, part.number))):
+            await self._ledger.advance(part, Stage.SETTLED)  # rows have changed, and are in other parts
 
     def _is_used(self, custom_id: str) -> bool:
         """Whether the run has a result for a row, or this session has drawn it."""
