@@ -46,18 +46,24 @@ _open = build_opener(ProxyHandler({})).open
 
 @attrs.define
 class BatchFigures:
-    """The results of a campaign."""
+    """The results of a campaign.
+
+    Attributes:
+        after: How many kills came after which stage was noted last; see `headrace_batch.part`.
+    """
 
     kills: int = 0
     runs: int = 0
     sessions: int = 0
     rows: int = 0
     batches: int = 0
+    after: Counter[str] = attrs.field(factory=Counter)
 
     def __str__(self) -> str:
         return (
             f"{self.kills} kills in {self.sessions} sessions of {self.runs} runs, {self.rows:,} rows in "
-            f"{self.batches} batches: each row in the output once and paid once, no part created twice"
+            f"{self.batches} batches: each row in the output once and paid once, no part created twice; "
+            f"kills after {', '.join(f'{stage} {number}' for stage, number in self.after.most_common())}"
         )
 
 
@@ -118,6 +124,7 @@ class BatchCampaign:
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
                 self.figures.kills += 1
+                self.figures.after[_last_stage(out)] += 1
                 if not left:
                     raise LostError("the run does not end") from None
             now = whole_lines(out)
@@ -158,6 +165,16 @@ class BatchCampaign:
             raise LostError(f"parts were created twice: {parts}")
         self.figures.rows += len(lines)
         self.figures.batches += len(batches)
+
+
+def _last_stage(out: Path) -> str:
+    """The stage that the ledger of a run noted last."""
+    written = b"".join(path.read_bytes() for path in out.parent.glob(f"{out.name}.batch-*/ledger.jsonl"))
+    for line in reversed(written.split(b"\n")[:-1]):
+        record = json.loads(line)
+        if "part" in record:
+            return str(record.get("stage", "planned"))
+    return "nothing"
 
 
 def _get(served: Served, path: str, *, root: bool = False) -> Any:

@@ -36,7 +36,7 @@ async def run(
     endpoint: ScriptedBatches,
     out: Path,
     items: Sequence[dict[str, str]],
-    engine: BatchEngine | str = "batch",
+    engine: BatchEngine | str | None = "batch",
     policies: Sequence[Any] = (),
     **arguments: Any,
 ) -> Result:

@@ -96,6 +96,16 @@ class ScriptedBatches:
             raise lost
         return reply
 
+    def make_batch(self, content: bytes, metadata: Mapping[str, str] | None = None) -> str:
+        """Create a batch at time 0, as another program would; returns its id."""
+        file = File(
+            self.form.file_id.format(next(self._ids)), "requests.jsonl", content, "batch", 0.0, 0.0, 0.0
+        )
+        url = f"{self.form.url_prefix}/chat/completions"
+        batch = Batch(self.form.batch_id.format(next(self._ids)), file, url, dict(metadata or {}), 0.0)
+        self.files[file.id], self.batches[batch.id] = file, batch
+        return batch.id
+
     async def aclose(self) -> None:
         """Nothing to close."""
 

@@ -46,6 +46,8 @@ def test_a_run_is_left_looked_at_fetched_and_cancelled(
             "batch status in.csv": "in.csv: is not the output of a run",
             f"{run} --out o.jsonl --processes 2": "--processes: leave it out; --engine batch",
             f"{run} --out o.jsonl --detach --finish-by 06:00": "--detach: leave out --finish-by",
+            f"{run} --out o.jsonl --adopt batch_none": "--adopt batch_none: there is no such batch at http:",
+            'run in.csv --model m --prompt "Sort {name}" --out other.jsonl': "; name it as --engine to fetch",
         }.items():
             refused = invoke(command)
             assert (refused.exit_code, message in refused.output) == (2, True), refused.output

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,27 @@ ROWS = [{"id": f"r{number}", "name": f"r{number}"} for number in range(23)]
 ACCIDENTS: list[Accident] = ["kill_before", "kill_after", "lost_before", "lost_after", "late", "500_before"]
 
 
-def session(endpoint: ScriptedBatches, out: Path, clock: trio.testing.MockClock) -> bool:
+def other_batch(form: OpenAIForm) -> bytes:
+    """The requests of a batch that another program has made: nine of the rows, and one that is none."""
+    lines = [
+        {
+            "custom_id": id,
+            "url": f"{form.url_prefix}/chat/completions",
+            "body": {"model": "m", "messages": [{"role": "user", "content": id}], "seed": 1},
+        }
+        for id in (*(f"r{number}" for number in range(3, 12)), "other")
+    ]
+    return "\n".join(map(json.dumps, lines)).encode()
+
+
+def session(
+    endpoint: ScriptedBatches, out: Path, clock: trio.testing.MockClock, adopt: Sequence[str]
+) -> bool:
     """One session of the run; returns whether it ended by itself."""
 
     async def main() -> None:
         async with client_of(endpoint) as client:
-            engine = BatchEngine(max_requests=5)
+            engine = BatchEngine(max_requests=5, adopt=adopt)
             await headrace.run(client, ROWS, out=out, prompt="{name}", id_column="id", engine=engine)
 
     try:
@@ -57,6 +73,7 @@ def is_kill(error: BaseException) -> bool:
     listing_delay=st.sampled_from([0.0, 10.0, 25.0]),
     seed=st.integers(0, 1000),
     form=st.sampled_from([OpenAIForm(), *OTHER_FORMS]),
+    adopts=st.booleans(),
 )
 @example(
     accidents=dict.fromkeys(range(40), "kill_after"),
@@ -64,6 +81,7 @@ def is_kill(error: BaseException) -> bool:
     listing_delay=25.0,
     seed=1,
     form=OTHER_FORMS[3],
+    adopts=True,
 )
 @example(
     accidents=dict.fromkeys(range(1, 60, 4), "late"),
@@ -71,18 +89,25 @@ def is_kill(error: BaseException) -> bool:
     listing_delay=10.0,
     seed=2,
     form=OTHER_FORMS[2],
+    adopts=False,
 )
 def test_each_row_is_paid_once_and_has_one_line(
-    accidents: dict[int, Accident], failures: float, listing_delay: float, seed: int, form: OpenAIForm
+    accidents: dict[int, Accident],
+    failures: float,
+    listing_delay: float,
+    seed: int,
+    form: OpenAIForm,
+    adopts: bool,
 ) -> None:
     endpoint = ScriptedBatches(accidents, form, failures=failures, listing_delay=listing_delay, seed=seed)
+    adopt = [endpoint.make_batch(other_batch(form))] if adopts else []
     clock_start = 0.0
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out.jsonl")
         for _ in range(len(accidents) + 1):
             clock = trio.testing.MockClock(autojump_threshold=0)
             clock.jump(clock_start)
-            ended = session(endpoint, out, clock)
+            ended = session(endpoint, out, clock, adopt)
             clock_start = clock.current_time()
             if ended:
                 break
@@ -93,6 +118,8 @@ def test_each_row_is_paid_once_and_has_one_line(
     assert all(
         line["response"]["body"]["choices"][0]["message"]["content"] == line["custom_id"] for line in lines
     )
-    assert endpoint.billed == {row["id"]: 1 for row in ROWS}
-    parts = Counter(batch.file.name for batch in endpoint.batches.values() if batch.counts)
+    billed = {id: number for id, number in endpoint.billed.items() if id != "other"}
+    assert billed == {row["id"]: 1 for row in ROWS}
+    own = [batch for batch in endpoint.batches.values() if batch.id not in adopt and batch.counts]
+    parts = Counter(batch.file.name for batch in own)
     assert set(parts.values()) == {1}

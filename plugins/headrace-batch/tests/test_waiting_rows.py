@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headrace
-from batch_runs import URL, lines_of, rows, run, run_at_once
+from batch_runs import lines_of, rows, run, run_at_once
 from headrace import Request
 from headrace.bulk import WorkItem
 from headrace_batch import BatchEngine
@@ -85,7 +85,7 @@ async def test_rows_at_the_endpoint_are_not_in_memory(
         await run(endpoint, out, rows(number), BatchEngine(max_requests=200, detach=True))
     engine = BatchEngine(max_requests=200, stragglers=stragglers)
     async with headrace.Client(
-        base_url=URL, model="m", policies=[], transport=endpoint, max_in_flight=10
+        endpoints=[endpoint.form.endpoint], model="m", policies=[], transport=endpoint, max_in_flight=10
     ) as client:
         result = await headrace.run(
             client, rows(number), out=out, prompt="{name}", id_column="id", engine=engine

@@ -33,6 +33,8 @@ class EngineSetup:
         spent: Cost of earlier sessions, in USD.
         is_done: Whether the output has a line for an id.
         sync: Syncs the output to the disk.
+        note_calls: Notes durably whether calls of the engine may go on when this process has ended. While
+            they may, a session of the run without this engine is refused.
         notify: Shows a line of text to the user.
         drawn: The items that were drawn and are not finished; an executor may park them.
     """
@@ -46,6 +48,7 @@ class EngineSetup:
     spent: Decimal
     is_done: Callable[[str], bool]
     sync: Callable[[], Awaitable[None]]
+    note_calls: Callable[[bool], None]
     notify: Callable[[str], None]
     drawn: DrawnItems
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.done_index import DONE, ENTRY_SIZE, FAILED, REMOVED, DoneIndex, entry_of
 from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
+from headrace.bulk.engine_note import check_engine, note_engine
 from headrace.bulk.fingerprints import note_first_index
 from headrace.bulk.id_table import IdTable
 from headrace.bulk.line_file import LineFile
@@ -47,6 +48,7 @@ class Journal:
         keep_done: Whether a run with another fingerprint continues this journal. The lines that it holds
             stay, and new ones are written for the new fingerprint.
         command: The command of the run, without secrets; the sidecar keeps it for reports.
+        engine: The engine of the session; None for ordinary calls.
 
     Attributes:
         index: What the output holds, in a form that is read faster.
@@ -59,8 +61,8 @@ class Journal:
 
     Raises:
         JournalError: On entering: the output is not a regular file, another process works on the run, the
-            fingerprint differs (the message names the difference), or the output is damaged or cannot be
-            written.
+            fingerprint differs (the message names the difference), calls of another engine may go on (not
+            with ``keep_done``), or the output is damaged or cannot be written.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Journal:
         *,
         keep_done: bool = False,
         command: str | None = None,
+        engine: str | None = None,
     ) -> None:
         self.path: Path = Path(out)
         self._real = real_path(out)
@@ -77,6 +80,7 @@ class Journal:
         self._fingerprint = dict(fingerprint)
         self._keep_done = keep_done
         self._command = command
+        self._engine = engine
         self._entries = IdTable(ENTRY_SIZE)
         self._is_new = True
         self.index: DoneIndex = DoneIndex(index_of(out))
@@ -94,6 +98,8 @@ class Journal:
             held = self._open_output(opened) if self._real.exists() else None
             self._lock = self._acquire_lock()
             opened.callback(os.close, self._lock)
+            if not self._keep_done:
+                check_engine(self.path, self._lock, self._engine)
             self._file = held or self._open_output(opened)
             try:
                 self.run_id = run_id(self._lock)
@@ -243,6 +249,19 @@ class Journal:
             os.fsync(new.fileno())
         self.index.write()
         return removed, cost
+
+    def note_calls(self, may_go_on: bool) -> None:
+        """Note durably whether calls of the session's engine may go on when this process has ended.
+
+        While they may, a session without this engine is refused.
+
+        Raises:
+            JournalError: The note cannot be written.
+        """
+        try:
+            note_engine(self._lock, self._engine if may_go_on else None)
+        except OSError as error:
+            raise JournalError(f"{self._sidecar}: {error.strerror}") from error
 
     def append(self, indexes: list[int], lines: bytes) -> None:
         """Write the lines of these items; afterwards they survive a crash of this process.

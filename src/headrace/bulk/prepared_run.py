@@ -70,10 +70,12 @@ class PreparedRun:
         keep_done: bool = False,
         fresh: bool = False,
         command: str | None = None,
+        engine: str | None = None,
     ) -> Iterator[Journal | MemoryJournal | StdoutLines]:
         """The journal, compared with the input; see `headrace.bulk.run` for the arguments.
 
-        ``command`` is the command that begins the run, without secrets. A run to stdout has no journal.
+        ``command`` is the command that begins the run, without secrets. ``engine`` is the name of the
+        session's engine. A run to stdout has no journal.
 
         Raises:
             InputError: The row of a done item has changed, an argument needs a journal, or the arguments do
@@ -98,7 +100,7 @@ class PreparedRun:
                 raise InputError(f"fresh=: begins a new output; leave out {unfit}, or fresh=")
             set_aside(self.out)
         fingerprint = self.task.fingerprint()
-        with Journal(self.out, fingerprint, keep_done=keep_done, command=command) as journal:
+        with Journal(self.out, fingerprint, keep_done=keep_done, command=command, engine=engine) as journal:
             if retry_failed and journal.failed:
                 self.check.finish()
                 everything = not self.check.reads_ahead
@@ -191,6 +193,7 @@ class PreparedRun:
             spent=journal.spent,
             is_done=lambda id: journal.digest_of(id) is not None,
             sync=journal.sync,
+            note_calls=journal.note_calls,
             notify=notify,
             drawn=drawn,
         )

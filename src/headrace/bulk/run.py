@@ -154,7 +154,8 @@ def run(
             picklable callable, like ``functools.partial(headrace.Client, model="…")``. They share
             ``max_in_flight`` and the budget.
         engine: The engine that makes the calls, or its name, like "batch"; None for ordinary calls. It needs
-            an output and one process.
+            an output and one process. If a session has left calls at the endpoint, later ones need its
+            engine, so that they are not paid twice.
         table: Write the finished items as a table when the session ends, to a path that ends in ``.csv`` or
             ``.parquet``; see `write_table`. It is written also if this call is cancelled.
         only: Which items are sent: "failed" is the same as ``retry_failed``. The `pathlib.Path` of a file
@@ -262,7 +263,8 @@ def run(
                 await to_thread.run_sync(prepared.check.finish, abandon_on_cancel=True)
         else:
             prepared = prepare()
-        with prepared.open_journal(**journal_options) as journal:
+        name = None if chosen is None else chosen.name
+        with prepared.open_journal(**journal_options, engine=name) as journal:
             result = prepared.result(journal)
             bulk = prepared.begin(
                 journal, wait_for_endpoint=wait_for_endpoint, deadline=deadline, summary=result

@@ -1,7 +1,7 @@
 """The lock of a run: a sidecar file that also holds records of the run, one per line.
 
-The first record is the run's fingerprint. Later ones are another fingerprint, which counts from then on, or
-the cost of lines that were removed from the output.
+The first record is the run's fingerprint. Later ones are another fingerprint, which counts from then on, the
+cost of lines that were removed from the output, or an engine whose calls may go on.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ class OutputArguments:
         return self.out == "-"
 
     @property
-    def journal_options(self) -> dict[str, bool]:
+    def journal_options(self) -> dict[str, Any]:
         """The arguments of `PreparedRun.open_journal`."""
         names = ("retry_failed", "resend_changed", "keep_done", "fresh")
         return {name: getattr(self, name) for name in names}

@@ -249,7 +249,10 @@ def run(
             text = run_async(lambda: take_sample(client, prepared, sample))
             click.echo(with_options(text, click.get_current_context()))
         return
-    with prepared.open_journal(command=kept_command(client), **target.journal_options) as journal:
+    engine = None if executor_engine is None else executor_engine.name
+    with prepared.open_journal(
+        command=kept_command(client), engine=engine, **target.journal_options
+    ) as journal:
         bulk = prepared.begin(
             journal, wait_for_endpoint=wait_for_endpoint, deadline=deadline, notify=display.print_line
         )

@@ -36,7 +36,7 @@ class PartEndpoints:
         found = next((each for each in self._setup.client.endpoints if each.base_url == base_url), None)
         if found is None:
             raise SettingsError(
-                f"batches of this run are at {base_url}, which is no endpoint of this client; use it again"
+                f"batches of this run are at {base_url}, but the client has no such endpoint; add it again"
             )
         return self._open(found)
 

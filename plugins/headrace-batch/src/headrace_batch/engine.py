@@ -29,6 +29,8 @@ class BatchEngine:
             calls.
         finish_by: The local time, like "06:00", at which the batches are cancelled and the rest is sent as
             ordinary calls.
+        adopt: The ids of batches that another program created, like the openai SDK. Their results become
+            those of the rows with the same ids; the other rows are sent.
 
     Raises:
         SettingsError: A value is not valid.
@@ -51,6 +53,7 @@ class BatchEngine:
         detach: bool = False,
         stragglers: Literal["batch", "sync"] = "batch",
         finish_by: str | None = None,
+        adopt: Sequence[str] = (),
     ) -> None:
         self._options = BatchOptions(
             max_requests=max_requests,
@@ -59,6 +62,7 @@ class BatchEngine:
             detach=detach,
             stragglers=stragglers,
             finish_by=finish_by,
+            adopt=adopt,
         )
 
     @property
@@ -87,6 +91,7 @@ def batch_folder(out: Path, run: str) -> Path:
 @asynccontextmanager
 async def _opened(setup: EngineSetup, options: BatchOptions) -> AsyncIterator[Executor]:
     # Imported here, because every headrace client imports its plugins.
+    from headrace_batch.adoption import adopt
     from headrace_batch.endpoints import PartEndpoints
     from headrace_batch.executor import BatchExecutor
     from headrace_batch.ledger import Ledger
@@ -105,9 +110,15 @@ async def _opened(setup: EngineSetup, options: BatchOptions) -> AsyncIterator[Ex
                 setup.notify(f"{adopted:,} batches of this run are at the endpoint; they go on.")
             await ledger.begin()
         money = PartMoney(batch_prices(setup.client))
+        await adopt(options.adopt, setup.run_id, ledger, endpoints.all(), money, setup.notify)
+        if ledger.has_batches:
+            setup.note_calls(True)
         with closing(RowFile(ledger.folder)) as of_parts, closing(RowFile(ledger.folder)) as waiting:
             rows = await open_rows(ledger, endpoints, setup.is_done, of_parts)
-            yield BatchExecutor(setup, options, ledger, endpoints, money, rows, waiting)
+            with closing(rows.adopted):
+                yield BatchExecutor(setup, options, ledger, endpoints, money, rows, waiting)
     finally:
+        if not ledger.has_batches:
+            setup.note_calls(False)
         remove_settled(ledger.folder, ledger.parts)
         ledger.close()

@@ -63,7 +63,7 @@ class BatchExecutor:
         self._money = money
         self._open_rows = open_rows
         self._rows = WaitingRows(waiting, lambda part, line: functools.partial(self._load, part, line))
-        self._driver = PartDriver(setup, options, ledger, endpoints, money, self._rows, open_rows.undone)
+        self._driver = PartDriver(setup, options, ledger, endpoints, money, self._rows, open_rows)
         self._builder = PartBuilder(ledger, options, self._rows, self._planned)
         self._resumed = {number: ledger.parts[number] for number in open_rows.undone}
         self._unsent = anyio.Semaphore(_MOST_UNSENT)
@@ -133,6 +133,9 @@ class BatchExecutor:
         async with task_group() as group:
             self._group = group
             await fill()
+            if self._resumed and not self._driver.stopping.is_set():
+                for text in self._open_rows.adopted.describe(self._setup.is_done):
+                    self._setup.notify(text)
             resumed, self._resumed = self._resumed, {}
             for part in resumed.values():
                 # Only now is it known which of its rows this session has drawn.
@@ -167,12 +170,14 @@ class BatchExecutor:
         line = request_line(
             custom_id, endpoint.dialect.url_prefix + request.path, endpoint.dialect.line, content
         )
-        found = self._open_rows.find(custom_id, line)
+        found = self._open_rows.find(custom_id, line) if self._resumed else None
         if found is not None and found.part in self._resumed:
             part = self._resumed[found.part]
             self._rows.add(found.part, item, found.line)
             part.outstanding += 1
             part.drawn += 1
+            if part.adopted:
+                self._open_rows.adopted.keep(custom_id, request, content)
         else:
             url = endpoint.calls.endpoint.base_url
             key = PartKey(request.path, request.model, url, 0)
@@ -186,7 +191,11 @@ class BatchExecutor:
             key = PartKey(old.path, old.model, old.endpoint, round)
             share = Decimal(old.reserved) / max(1, old.rows)
             for number, (item, line) in enumerate(rows):
-                await self._builder.add(key, line_at(path, line), item, share)
+                if old.adopted:
+                    self._setup.drawn.unpark(item)
+                    await self._place(item)
+                else:
+                    await self._builder.add(key, line_at(path, line), item, share)
                 if number % _ROWS_PER_TURN == 0:
                     await anyio.lowlevel.checkpoint()
 
@@ -197,8 +206,10 @@ class BatchExecutor:
                 yield item
 
     def _load(self, number: int, line: int, id: str) -> Request:
-        """The request of a row, read back from the file of its part."""
+        """The request of a row, read back from the disk; of an adopted batch, the one of this run."""
         part = self._ledger.parts[number]
+        if part.adopted:
+            return self._open_rows.adopted.request(id, self._setup.answer)
         content = line_at(part_path(self._ledger.folder, number), line)
         body: Any = EncodedBody(bytes(decode_request_line(content).body))
         if part.model is not None and body.get("model") != part.model:

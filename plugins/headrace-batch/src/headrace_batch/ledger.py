@@ -19,7 +19,10 @@ _PLAN = ("rows", "size", "digest", "path", "model", "endpoint", "round", "reserv
 
 
 class _Record(msgspec.Struct, omit_defaults=True):
-    """A line: the run, a planned part, a part that reached a stage, or a limit that was learnt."""
+    """A line: the run, a planned part, a part that reached a stage, or a limit that was learnt.
+
+    A plan with a stage is that of a batch that exists already.
+    """
 
     run: str | None = None
     format: int | None = None
@@ -61,7 +64,10 @@ class LedgerContent:
         if record.part is None:
             return
         if record.plan is not None:
-            self.parts[record.part] = Part(number=record.part, **record.plan)
+            stage = record.stage or Stage.PLANNED
+            self.parts[record.part] = Part(
+                number=record.part, stage=stage, file=record.file, batch=record.batch, **record.plan
+            )
         elif record.stage is not None:
             changes = {name: getattr(record, name) for name in ("file", "batch", "refused")}
             known = {name: value for name, value in changes.items() if value is not None}
@@ -124,6 +130,11 @@ class Ledger:
         self.limits: dict[str, int] = self._content.limits
         self._run = run
 
+    @property
+    def has_batches(self) -> bool:
+        """Whether the endpoint has batches, or may have some, whose results are not in the output."""
+        return any(part.at_endpoint for part in self.parts.values())
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -138,6 +149,16 @@ class Ledger:
         await self._write(
             _Record(part=part.number, plan={name: getattr(part, name) for name in _PLAN}), apply=False
         )
+        self.parts[part.number] = part
+
+    async def adopt(self, part: Part) -> None:
+        """Add a part whose batch exists already, or replace it.
+
+        It is one record: a part that is planned but not created would be paid again.
+        """
+        plan = {name: getattr(part, name) for name in (*_PLAN, "adopted")}
+        record = _Record(part=part.number, plan=plan, stage=part.stage, file=part.file, batch=part.batch)
+        await self._write(record, apply=False)
         self.parts[part.number] = part
 
     async def advance(

@@ -15,6 +15,7 @@ from headrace.bulk import EngineSetup, ItemResult, ResultHandler, WorkItem
 from headrace_batch.batch_api import PartEndpoint
 from headrace_batch.dialect import BatchView
 from headrace_batch.part import Part
+from headrace_batch.part_file import custom_id_of
 from headrace_batch.part_steps import wait_after
 from headrace_batch.pricing import PartMoney
 from headrace_batch.result_lines import FileReport, ResultLine, read_result_line, split_lines
@@ -77,6 +78,8 @@ class PartMerger:
             merge = _Merge(self, part, endpoint, batch.seconds or 0.0, final)
             report = await self._download(merge, batch)
             merge.end()
+            if part.adopted:
+                report.foreign = 0  # they were named when the rows were drawn
             missing = (batch.finished or 0) - report.lines
             found = [str(report)] if str(report) else []
             if missing > 0:
@@ -160,9 +163,10 @@ class _Merge:
 
     def add(self, line: ResultLine, report: FileReport) -> None:
         """Take the result of a row."""
-        row = self._rows.take(line.custom_id)
+        custom_id = custom_id_of(line.custom_id)  # an adopted batch may have longer ones
+        row = self._rows.take(custom_id)
         if row is None:
-            known = line.custom_id in self._rows
+            known = custom_id in self._rows
             report.repeated += known
             report.foreign += not known
             return

@@ -20,6 +20,7 @@ from headrace_batch.part import Part, Stage
 from headrace_batch.part_steps import attempt
 
 _FIRST_POLL, _POLL_GROWTH = 1.0, 1.5
+_SETTLED = {Stage.SETTLED, Stage.KEPT}
 
 
 class ObservedRun:
@@ -87,7 +88,7 @@ class ObservedRun:
         """One line per part that is not settled, and a sum."""
         lines = []
         for part in self._parts:
-            if part.stage is Stage.SETTLED:
+            if part.stage in _SETTLED:
                 continue
             seen = self._seen.get(part.number)
             state = part.stage.value if seen is None else seen.word
@@ -95,7 +96,7 @@ class ObservedRun:
             lines.append(
                 f"part {part.number}: {part.rows:,} rows, {state}{finished}, {part.batch or 'no batch'}"
             )
-        settled = [part for part in self._parts if part.stage is Stage.SETTLED]
+        settled = [part for part in self._parts if part.stage in _SETTLED]
         if settled or not lines:
             lines.append(f"{len(settled):,} parts are settled: their results are in the output")
         return "\n".join(lines)

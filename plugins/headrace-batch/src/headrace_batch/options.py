@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
@@ -39,6 +40,21 @@ def _is_way(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         raise SettingsError(f"stragglers={value!r}: must be 'batch' or 'sync'")
 
 
+_ID = re.compile(r"[\w.:-]+")
+
+
+def _are_ids(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    for id in value:
+        if not isinstance(id, str) or not _ID.fullmatch(id):
+            raise SettingsError(f"adopt={id!r}: must be the id of a batch, like batch_abc123")
+
+
+def _as_ids(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return tuple(dict.fromkeys(value))
+    return (value,)
+
+
 @attrs.frozen(kw_only=True)
 class BatchOptions:
     """How batches are made and awaited.
@@ -50,6 +66,7 @@ class BatchOptions:
         detach: Whether the session leaves when all batches are created.
         stragglers: How rows are sent that a batch did not finish: in a further batch, or as ordinary calls.
         finish_by: The local time at which the batches are cancelled and the rest is sent as ordinary calls.
+        adopt: The ids of batches that another program created.
     """
 
     max_requests: int = attrs.field(default=MOST_REQUESTS, validator=_at_least_one)
@@ -58,6 +75,7 @@ class BatchOptions:
     detach: bool = False
     stragglers: Literal["batch", "sync"] = attrs.field(default="batch", validator=_is_way)
     finish_by: datetime.time | None = attrs.field(default=None, converter=_as_time)
+    adopt: tuple[str, ...] = attrs.field(default=(), converter=_as_ids, validator=_are_ids)
 
     def __attrs_post_init__(self) -> None:
         if self.detach and self.finish_by is not None:
@@ -113,12 +131,18 @@ def click_options() -> Sequence[click.Option]:
             metavar="HH:MM",
             help="Local time at which batches are cancelled and the rest is sent at once.",
         ),
+        click.Option(
+            ["--adopt"],
+            multiple=True,
+            metavar="BATCH",
+            help="Id of a batch that another program made: its results are used; may be repeated.",
+        ),
     ]
 
 
 def with_click_values(options: BatchOptions, values: Mapping[str, Any]) -> BatchOptions:
     """The options with those that were given on the command line."""
     given = {
-        name.removeprefix(_PREFIX): value for name, value in values.items() if value not in (None, False)
+        name.removeprefix(_PREFIX): value for name, value in values.items() if value not in (None, False, ())
     }
     return attrs.evolve(options, **given)

@@ -9,6 +9,8 @@
                                                           else delete the file: PLANNED
     CREATED    the id of the batch                        poll it until it ends
     ENDED      that the batch has ended                   fetch its files and merge them
+    KEPT       those rows of an ended, adopted batch      nothing, until a session draws some of them:
+               that no session has drawn                  ENDED
     SETTLED    that all its rows are in the output, or
                are sent in another way                    nothing
 
@@ -16,6 +18,10 @@ What is about to be sent is durable before it is sent. So after a crash, a part 
 one that the endpoint may have or not, and the endpoint is asked. A batch that the endpoint does not list may
 still be on its way: the file is deleted, without which it cannot be created any more, and the endpoint is
 asked again, before another batch is created.
+
+An adopted batch was created by another program. Its part begins at CREATED. It may have requests that are not
+rows of the run, or rows that a session was not asked for. When the others are merged, a part with only these
+takes its place.
 """
 
 from __future__ import annotations
@@ -38,6 +44,7 @@ class Stage(enum.StrEnum):
     CREATING = "creating"
     CREATED = "created"
     ENDED = "ended"
+    KEPT = "kept"
     SETTLED = "settled"
 
 
@@ -60,6 +67,7 @@ NEXT_STEP: Mapping[Stage, Step] = {
     Stage.CREATING: Step.FIND_BATCH,
     Stage.CREATED: Step.POLL,
     Stage.ENDED: Step.MERGE,
+    Stage.KEPT: Step.MERGE,
     Stage.SETTLED: Step.NOTHING,
 }
 
@@ -70,6 +78,7 @@ _MAY_FOLLOW: Mapping[Stage, frozenset[Stage]] = {
     Stage.CREATING: frozenset({Stage.PLANNED, Stage.UPLOADED, Stage.CREATED}),
     Stage.CREATED: frozenset({Stage.UPLOADED, Stage.ENDED, Stage.SETTLED}),
     Stage.ENDED: frozenset({Stage.SETTLED}),
+    Stage.KEPT: frozenset({Stage.ENDED, Stage.SETTLED}),
     Stage.SETTLED: frozenset(),
 }
 
@@ -88,6 +97,7 @@ class Part:
         endpoint: The base URL of the endpoint that gets it.
         round: How often its rows were in a batch before.
         reserved: USD of the budget that are reserved for it, as text.
+        adopted: Whether another program has created its batch.
         stage: How far it is.
         file: The id of its file at the endpoint.
         batch: The id of its batch.
@@ -108,6 +118,7 @@ class Part:
     endpoint: str
     round: int = 0
     reserved: str = "0"
+    adopted: bool = False
     stage: Stage = Stage.PLANNED
     file: str | None = None
     batch: str | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ import anyio.abc
 import attrs
 
 from headrace.bulk import EngineSetup, ResultHandler
+from headrace_batch.adoption import keep_rest
 from headrace_batch.batch_api import PartEndpoint
 from headrace_batch.dialect import BatchProblem, BatchState, BatchView
 from headrace_batch.endpoints import PartEndpoints
@@ -23,6 +23,7 @@ from headrace_batch.part import Part, Stage, Step
 from headrace_batch.part_file import lines_of, part_path
 from headrace_batch.part_steps import PartSteps, StepFailed, attempt
 from headrace_batch.pricing import PartMoney
+from headrace_batch.recovery import OpenRows
 from headrace_batch.waiting_rows import RowChain, WaitingRows
 
 _MOST_ROUNDS = 3
@@ -64,7 +65,7 @@ class PartDriver:
         endpoints: The endpoints for parts.
         money: The budget.
         rows: The rows that wait, by part.
-        undone: For each part of earlier sessions, how many of its rows are not in the output.
+        open_rows: The rows of parts that earlier sessions have left.
 
     Attributes:
         stopping: Set if the session must leave.
@@ -80,7 +81,7 @@ class PartDriver:
         endpoints: PartEndpoints,
         money: PartMoney,
         rows: WaitingRows,
-        undone: Mapping[int, int],
+        open_rows: OpenRows,
     ) -> None:
         self._setup = setup
         self._options = options
@@ -88,7 +89,7 @@ class PartDriver:
         self._endpoints = endpoints
         self._money = money
         self._rows = rows
-        self._undone = undone
+        self._open_rows = open_rows
         self._steps = PartSteps(setup.run_id, ledger)
         self._uploads = anyio.CapacityLimiter(_UPLOADS)
         self._part_ended = anyio.Event()
@@ -117,14 +118,16 @@ class PartDriver:
 
     async def drive_resumed(self, part: Part) -> None:
         """Bring a part of an earlier session to its end, unless this session has none of its rows."""
-        if not self._undone[part.number]:
-            if part.batch is not None and part.stage is Stage.CREATED:
+        if not self._open_rows.undone[part.number]:
+            if part.batch is not None and part.stage is Stage.CREATED and not part.adopted:
                 await self._cancel(part, part.batch)
             if part.stage is not Stage.CREATING:
                 await self._ledger.advance(part, Stage.SETTLED)
                 return
         elif not part.outstanding:
             return  # this session works on other rows
+        if part.stage is Stage.KEPT:
+            await self._ledger.advance(part, Stage.ENDED)
         if part.at_endpoint:
             self._money.reserve_always(Decimal(part.reserved))
             part.has_reservation = True
@@ -151,6 +154,8 @@ class PartDriver:
         async with self._uploads:
             if self.stopping.is_set():
                 return
+            if part.next_step is Step.CREATE:
+                self._setup.note_calls(True)
             try:
                 await self._steps.take(part, self._endpoints.at(part.endpoint).api)
             except StepFailed as error:
@@ -202,7 +207,11 @@ class PartDriver:
         text = f"{first.code} {first.message}"
         of_lines = {each.line: each.message for each in problems if each.line is not None}
         others = any(each.at_endpoint and each is not part for each in self._ledger.parts.values())
-        if _TOKEN_LIMIT.search(text) and others:
+        if part.adopted:
+            self._setup.notify(f"The endpoint refused batch {batch.id}: {text.strip()}; its rows are sent.")
+            self._leave_rows(part, part.round)
+            await self._ledger.advance(part, Stage.SETTLED, refused=batch.id)
+        elif _TOKEN_LIMIT.search(text) and others:
             await self._ledger.advance(part, Stage.UPLOADED, refused=batch.id)
             await self._wait(_ROOM_WAIT, self._part_ended, self.stopping, self.finishing)
         elif of_lines and part.round + 1 < _MOST_ROUNDS:
@@ -240,8 +249,16 @@ class PartDriver:
         merged = await self._merger.merge(part, batch, endpoint, final=not again)
         self._settle(part, merged, part.round + 1)
         await self._setup.sync()
-        if self._undone.get(part.number, part.rows) <= part.drawn:
+        if self._open_rows.undone.get(part.number, part.rows) <= part.drawn:
             await self._ledger.advance(part, Stage.SETTLED)
+        elif part.adopted:
+            await keep_rest(part, self._ledger, self._is_used)
+        elif all(self._is_used(id) for id, _ in lines_of(part_path(self._ledger.folder, part.number))):
+            await self._ledger.advance(part, Stage.SETTLED)  # rows have changed, and are in other parts
+
+    def _is_used(self, custom_id: str) -> bool:
+        """Whether the run has a result for a row, or this session has drawn it."""
+        return self._open_rows.is_drawn(custom_id) or self._setup.is_done(custom_id)
 
     @property
     def sends_at_once(self) -> bool:

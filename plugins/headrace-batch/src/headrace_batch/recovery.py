@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +11,8 @@ import msgspec
 
 from headrace import JournalError
 from headrace.bulk import IdTable
-from headrace_batch.batch_api import EndpointApi, PartEndpoint
+from headrace_batch.adopted_rows import AdoptedRows, content_digest
+from headrace_batch.batch_api import PartEndpoint
 from headrace_batch.dialect import BatchState, BatchView
 from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
@@ -20,6 +20,7 @@ from headrace_batch.marks import DIGEST, PART, RUN
 from headrace_batch.part import Part, Stage
 from headrace_batch.part_file import file_digest, line_digest, lines_of, part_path
 from headrace_batch.part_steps import StepFailed, attempt
+from headrace_batch.requests_of_batch import download, fetch_requests
 from headrace_batch.row_file import RowFile
 
 _RECORD = struct.Struct(">IQ4s")
@@ -44,23 +45,30 @@ class OpenRows:
     Args:
         file: Where what is known of each is kept; in memory it takes about 12 bytes.
         most: How many rows there are at most.
+        folder: The folder of the run's parts.
 
     Attributes:
         undone: For each part, how many of its rows are not in the output.
+        adopted: The rows of adopted batches.
     """
 
-    def __init__(self, file: RowFile, most: int) -> None:
+    def __init__(self, file: RowFile, most: int, folder: Path) -> None:
         self._file = file
         self._size = (most.bit_length() + 7) // 8
         self._numbers = IdTable(self._size)
         self._count = 0
+        self._drawn = bytearray(most)
         self.undone: dict[int, int] = {}
+        self.adopted: AdoptedRows = AdoptedRows(folder)
 
     def add(self, part: Part, path: Path, is_done: Callable[[str], bool]) -> None:
         """Add the rows of a part."""
         undone, place = 0, 0
+        if part.adopted:
+            self.adopted.add(part, path)
         for custom_id, line in lines_of(path):
-            self._file.append(_RECORD.pack(part.number, place, line_digest(line)))
+            digest = content_digest(line) if part.adopted else line_digest(line)
+            self._file.append(_RECORD.pack(part.number, place, digest))
             self._numbers.set(custom_id, self._count.to_bytes(self._size))
             self._count += 1
             place += len(line)
@@ -68,16 +76,29 @@ class OpenRows:
         self.undone[part.number] = undone
 
     def find(self, custom_id: str, line: bytes) -> OpenRow | None:
-        """Where exactly this row is; None for a new or a changed one."""
+        """Where exactly this row is; None for a new or a changed one. It counts as drawn then.
+
+        In an adopted batch, the id alone counts.
+        """
         found = self._numbers.get(custom_id)
         if found is None:
             return None
-        record = self._file.read(int.from_bytes(found) * _RECORD.size, _RECORD.size)
-        part, place, digest = _RECORD.unpack(record)
-        return OpenRow(part, place) if digest == line_digest(line) else None
+        number = int.from_bytes(found)
+        self._drawn[number] = True
+        part, place, digest = _RECORD.unpack(self._file.read(number * _RECORD.size, _RECORD.size))
+        if part in self.adopted:
+            is_same = self.adopted.accept(part, place, custom_id, line, digest)
+        else:
+            is_same = digest == line_digest(line)
+        return OpenRow(part, place) if is_same else None
+
+    def is_drawn(self, custom_id: str) -> bool:
+        """Whether this session has drawn a row."""
+        found = self._numbers.get(custom_id)
+        return found is not None and bool(self._drawn[int.from_bytes(found)])
 
 
-async def restore_file(part: Part, folder: Path, api: EndpointApi) -> bool:
+async def restore_file(part: Part, folder: Path, endpoint: PartEndpoint) -> bool:
     """Make sure that the file of a part is on this disk; returns False if it is nowhere.
 
     Another machine may have begun the run; then the endpoint has the file.
@@ -87,24 +108,15 @@ async def restore_file(part: Part, folder: Path, api: EndpointApi) -> bool:
         return True
     if part.file is None:
         return False
-    file = part.file
+    file, what = part.file, f"part {part.number}: fetch its requests"
     try:
-        await attempt(lambda: download(api, file, path), f"part {part.number}: fetch its requests")
+        if part.adopted:
+            await attempt(lambda: fetch_requests(endpoint, file, folder, part.number), what)
+        else:
+            await attempt(lambda: download(endpoint.api, file, path), what)
     except StepFailed:
         return False
     return file_digest(path) == part.digest
-
-
-async def download(api: EndpointApi, file: str, path: Path) -> None:
-    """Store the content of a file of the endpoint."""
-    fresh = path.with_suffix(".new")
-    with fresh.open("wb") as written:
-        async with api.content(file) as (_, parts):
-            async for data in parts:
-                written.write(data)
-        written.flush()
-        os.fsync(written.fileno())
-    os.replace(fresh, path)
 
 
 async def adopt_batches(run: str, ledger: Ledger, endpoint: PartEndpoint) -> int:
@@ -146,12 +158,11 @@ async def _adopt(
         ),
         model=first["body"].get("model"),
         endpoint=endpoint.calls.endpoint.base_url,
+        stage=Stage.CREATED,
+        file=file,
+        batch=batch.id,
     )
-    await ledger.plan(part)
-    await ledger.advance(part, Stage.UPLOADING)
-    await ledger.advance(part, Stage.UPLOADED, file=file)
-    await ledger.advance(part, Stage.CREATING)
-    await ledger.advance(part, Stage.CREATED, batch=batch.id)
+    await ledger.adopt(part)
     return True
 
 
@@ -159,10 +170,12 @@ async def open_rows(
     ledger: Ledger, endpoints: PartEndpoints, is_done: Callable[[str], bool], file: RowFile
 ) -> OpenRows:
     """The rows of the parts that are not settled. A part whose requests are nowhere has no batch."""
+    # A row that an adopted batch did not finish may be in a part of this run; that one counts.
     parts = [part for part in ledger.parts.values() if part.stage is not Stage.SETTLED]
-    rows = OpenRows(file, sum(part.rows for part in parts))
+    parts.sort(key=lambda each: not each.adopted)
+    rows = OpenRows(file, sum(part.rows for part in parts), ledger.folder)
     for part in parts:
-        if await restore_file(part, ledger.folder, endpoints.at(part.endpoint).api):
+        if await restore_file(part, ledger.folder, endpoints.at(part.endpoint)):
             rows.add(part, part_path(ledger.folder, part.number), is_done)
         elif part.at_endpoint:
             raise JournalError(
