@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,7 +28,10 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("sample")
 
-_LONG = ("plugins/headrace-redis/", "tests/crash/", "tests/interrupts/", "tests/docs/", "tests/benchmarks/")
+_LONG = (
+    *("plugins/headrace-redis/", "plugins/headrace-pace/tests/test_pace_simulated.py"),
+    *("tests/crash/", "tests/interrupts/", "tests/docs/", "tests/benchmarks/"),
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,10 +39,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
     They go to pytest's cache, and none beside the sources. The processes of pytest-xdist inherit it all.
     """
-    if sys.dont_write_bytecode and config.cache is not None:
-        sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(config.cache.mkdir("bytecode"))
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        sys.dont_write_bytecode = False
+    cache: pytest.Cache | None = getattr(config, "cache", None)
+    if sys.dont_write_bytecode and cache is not None:
+        with suppress(OSError):  # a checkout that cannot be written
+            sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(cache.mkdir("bytecode"))
+            os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+            sys.dont_write_bytecode = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
