@@ -134,6 +134,7 @@ class BatchExecutor:
             self._group = group
             await fill()
             resumed, self._resumed = self._resumed, {}
+            self._open_rows.forget()
             for part in resumed.values():
                 # Only now is it known which of its rows this session has drawn.
                 group.start_soon(self._driver.drive_resumed, part)
@@ -159,15 +160,16 @@ class BatchExecutor:
         except HeadraceError as error:
             self._handle([self._setup.result(item, Outcome(item.index, None, None, error, item=item))])
             return
-        endpoint = self._endpoints.for_model(request.model)
-        name = None if request.model is None else endpoint.calls.endpoint.name_of(request.model)
-        if name != request.model:
+        model = request.model
+        endpoint = self._endpoints.for_model(model)
+        name = None if model is None else endpoint.calls.endpoint.name_of(model)
+        if name != model:
             content = encode_body({**(request.body or {}), "model": name})
         custom_id = custom_id_of(item.id)
         line = request_line(
             custom_id, endpoint.dialect.url_prefix + request.path, endpoint.dialect.line, content
         )
-        found = self._open_rows.find(custom_id, line)
+        found = self._open_rows.find(custom_id, line) if self._resumed else None
         if found is not None and found.part in self._resumed:
             part = self._resumed[found.part]
             self._rows.add(found.part, item, found.line)
@@ -175,7 +177,7 @@ class BatchExecutor:
             part.drawn += 1
         else:
             url = endpoint.calls.endpoint.base_url
-            key = PartKey(request.path, request.model, url, 0)
+            key = PartKey(request.path, model, url, 0)
             reserved = self._money.estimate(request, content, endpoint.calls.endpoint)
             await self._builder.add(key, line, item, reserved)
         self._setup.drawn.park(item)
