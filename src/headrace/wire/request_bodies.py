@@ -183,10 +183,12 @@ def max_output_tokens(body: Mapping[str, Any], assumed: int | None) -> int | Non
     Returns:
         The maximum, None if it is unknown.
     """
-    limits = [
-        limit for limit in (_count(body.get(name)) for name in OUTPUT_LIMIT_PARAMETERS) if limit is not None
-    ]
-    each = max(limits) if limits else assumed
+    most: int | None = None
+    for name in OUTPUT_LIMIT_PARAMETERS:
+        limit = _count(body.get(name))
+        if limit is not None and (most is None or limit > most):
+            most = limit
+    each = assumed if most is None else most
     return None if each is None else each * max(1, _count(body.get("n")) or 1)
 
 

@@ -137,6 +137,7 @@ class BatchExecutor:
                 for text in self._open_rows.adopted.describe(self._setup.is_done):
                     self._setup.notify(text)
             resumed, self._resumed = self._resumed, {}
+            self._open_rows.forget()
             for part in resumed.values():
                 # Only now is it known which of its rows this session has drawn.
                 group.start_soon(self._driver.drive_resumed, part)
@@ -162,9 +163,10 @@ class BatchExecutor:
         except HeadraceError as error:
             self._handle([self._setup.result(item, Outcome(item.index, None, None, error, item=item))])
             return
-        endpoint = self._endpoints.for_model(request.model)
-        name = None if request.model is None else endpoint.calls.endpoint.name_of(request.model)
-        if name != request.model:
+        model = request.model
+        endpoint = self._endpoints.for_model(model)
+        name = None if model is None else endpoint.calls.endpoint.name_of(model)
+        if name != model:
             content = encode_body({**(request.body or {}), "model": name})
         custom_id = custom_id_of(item.id)
         line = request_line(
@@ -180,7 +182,7 @@ class BatchExecutor:
                 self._open_rows.adopted.keep(custom_id, request, content)
         else:
             url = endpoint.calls.endpoint.base_url
-            key = PartKey(request.path, request.model, url, 0)
+            key = PartKey(request.path, model, url, 0)
             reserved = self._money.estimate(request, content, endpoint.calls.endpoint)
             await self._builder.add(key, line, item, reserved)
         self._setup.drawn.park(item)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 import attrs
 
@@ -16,8 +17,7 @@ from headrace_batch.part_file import PartWriter, part_path
 from headrace_batch.waiting_rows import WaitingRows
 
 
-@attrs.frozen
-class PartKey:
+class PartKey(NamedTuple):
     """What all rows of a part have in common; see `Part`."""
 
     path: str

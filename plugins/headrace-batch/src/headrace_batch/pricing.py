@@ -59,11 +59,12 @@ class PartMoney:
 
     def estimate(self, request: Request, content: bytes, endpoint: Endpoint) -> Decimal:
         """What a row will probably cost at most, in USD."""
-        if self._prices is None or request.model is None:
+        model = request.model
+        if self._prices is None or model is None:
             return ZERO
         output = max_output_tokens(request.body or {}, self._prices.assumed_output_tokens) or 0
         prompt = estimate_prompt_tokens(content)
-        return self._prices.estimate(request.model, prompt, output, endpoint) or ZERO
+        return self._prices.estimate(model, prompt, output, endpoint) or ZERO
 
     def reserve(self, amount: Decimal) -> bool:
         """Reserve an amount; False if it fits only after another part is settled.

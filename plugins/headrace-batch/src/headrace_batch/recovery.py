@@ -61,6 +61,10 @@ class OpenRows:
         self.undone: dict[int, int] = {}
         self.adopted: AdoptedRows = AdoptedRows(folder)
 
+    def forget(self) -> None:
+        """Forget the rows, because this session has drawn all that it has in common with them."""
+        self._numbers = IdTable(self._size)
+
     def add(self, part: Part, path: Path, is_done: Callable[[str], bool]) -> None:
         """Add the rows of a part."""
         undone, place = 0, 0

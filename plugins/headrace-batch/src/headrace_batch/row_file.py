@@ -21,7 +21,7 @@ class RowFile:
 
     def __init__(self, folder: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=folder, buffering=_BUFFER)  # noqa: SIM115 - see `close`
-        self._end = 0
+        self._end = self._written = 0
 
     def append(self, data: bytes) -> int:
         """Add bytes at the end, and return their position."""
@@ -31,7 +31,9 @@ class RowFile:
 
     def read(self, place: int, size: int) -> bytes:
         """At most so many bytes from a position."""
-        self._file.flush()
+        if self._written < self._end:  # a flush takes a system call, even if there is nothing to write
+            self._file.flush()
+            self._written = self._end
         return os.pread(self._file.fileno(), size, place)
 
     def close(self) -> None:

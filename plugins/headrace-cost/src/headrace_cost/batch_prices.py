@@ -11,8 +11,8 @@ from headrace_cost.token_rates import ZERO, Price, subtract
 from headrace_cost.totals import Totals
 
 _TIER = "batch"
-_USUAL_SHARE = Decimal("0.5")
-"""The share of the usual price that endpoints without a listed batch price ask for."""
+_USUAL_SHARE, _LISTED_SHARE = Decimal("0.5"), Decimal(1)
+"""The share to pay of the usual price, if an endpoint lists no price of batches, and that of a listed one."""
 
 
 class BatchPrices:
@@ -65,7 +65,9 @@ class BatchPrices:
         usual = self._price_list.find((endpoint, model, None))
         listed = self._price_list.find((endpoint, model, _TIER))
         # Without a price of the tier, the list returns the usual one.
-        return (usual, _USUAL_SHARE) if listed is None or listed == usual else (listed, Decimal(1))
+        if listed is None or listed is usual or listed == usual:  # comparing two prices takes 1 µs
+            return usual, _USUAL_SHARE
+        return listed, _LISTED_SHARE
 
     def reserve_nowait(self, amount: Decimal) -> bool | None:
         """Reserve an amount; False if it can never fit into the budget, None if it may fit later."""
