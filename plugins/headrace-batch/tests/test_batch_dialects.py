@@ -122,6 +122,20 @@ async def test_batches_are_adopted_by_their_marks(
 
 
 @each_unlike_form
+async def test_an_adopted_batch_keeps_the_path_of_its_requests(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, form: OpenAIForm
+) -> None:
+    endpoint, source, out = ScriptedBatches(form=form), tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"custom_id": "r0", "url": "/v1/embeddings", "body": {"model": "m", "input": "a"}}\n')
+    for _ in range(2):
+        async with client_of(endpoint) as client:
+            await headrace.run(client, source, out=out, engine=BatchEngine(detach=True))
+        assert [part.path for part in read_ledger(folder_of(out) / LEDGER).parts.values()] == ["/embeddings"]
+        shutil.rmtree(folder_of(out))
+    assert len(endpoint.batches) == 1
+
+
+@each_unlike_form
 async def test_batches_are_cancelled_and_their_answers_fetched(
     autojump_clock: trio.testing.MockClock, tmp_path: Path, form: OpenAIForm
 ) -> None:

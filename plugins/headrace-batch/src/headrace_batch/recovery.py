@@ -12,7 +12,7 @@ import msgspec
 from headrace import JournalError
 from headrace.bulk import IdTable
 from headrace_batch.batch_api import EndpointApi, PartEndpoint
-from headrace_batch.dialect import BatchState, BatchView
+from headrace_batch.dialect import BatchState, BatchView, api_path
 from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
 from headrace_batch.marks import DIGEST, PART, RUN
@@ -110,9 +110,7 @@ async def _adopt(
         rows=rows,
         size=path.stat().st_size,
         digest=marks[DIGEST],
-        path=str(batch.endpoint or first.get("url") or "/chat/completions").removeprefix(
-            endpoint.dialect.url_prefix
-        ),
+        path=api_path(str(batch.endpoint or first.get("url") or "/chat/completions")),
         model=first["body"].get("model"),
         endpoint=endpoint.calls.endpoint.base_url,
     )
