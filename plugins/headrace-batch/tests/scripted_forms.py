@@ -92,6 +92,7 @@ class OpenAIForm:
     upload_path = "/files"
     file_id, batch_id = "file-{}", "batch-{}"
     processing = 0.0
+    fails_fast = False
     url_prefix = "/v1"
     page_size: ClassVar[int] = 3
     words: ClassVar[Mapping[str, str]] = {}
@@ -186,10 +187,14 @@ class OpenAIForm:
 
 
 class AzureV1Form(OpenAIForm):
-    """Azure at ``/openai/v1``: times are text, words have capitals, and files are processed first."""
+    """Azure at ``/openai/v1``: times are text, words have capitals, and files are processed first.
+
+    It "fails fast": a batch for which there is no room is not created.
+    """
 
     endpoint = headrace.Endpoint("https://shop.openai.azure.com/openai/v1", "key", key_header="api-key")
     processing = 12.0
+    fails_fast = True
     words: ClassVar[Mapping[str, str]] = {"in_progress": "InProgress", "completed": "Completed"}
 
     def time(self, at: float | None) -> Any:

@@ -194,6 +194,25 @@ async def test_a_truncated_file_is_fetched_again(
     assert (result.succeeded, len(endpoint.batches), endpoint.downloads) == (6, 1, 2)
 
 
+@each_unlike_form
+async def test_a_batch_that_finds_no_room_is_created_again(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, form: OpenAIForm
+) -> None:
+    endpoint = ScriptedBatches(form=form, max_enqueued=6)
+    result = await run(endpoint, tmp_path / "out.jsonl", rows(20), BatchEngine(max_requests=5))
+    assert result.succeeded == 20
+    assert set(endpoint.billed.values()) == {1}
+    assert result.elapsed >= 4 * BATCH_TIME
+
+
+async def test_a_batch_of_azure_that_is_larger_than_all_room_is_split(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint = ScriptedBatches(form=AzureForm(), max_enqueued=4)
+    result = await run(endpoint, tmp_path / "out.jsonl", rows(12))
+    assert (result.succeeded, len(endpoint.batches)) == (12, 4)
+
+
 async def test_a_batch_of_azure_is_created_when_its_file_is_processed(
     autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:
