@@ -1,10 +1,9 @@
-"""Runs at endpoints that speak as Azure, Mistral and Together do; their official SDKs read what was made."""
+"""Runs at endpoints that speak as Azure, Mistral and Together do."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from headrace_batch.batch_api import EndpointApi
 from headrace_batch.known_dialects import dialect_of
 from headrace_batch.ledger import LEDGER, read_ledger
 from headrace_batch.observed_run import ObservedRun
+from provider_forms import OTHER_FORMS, AzureForm, MistralForm, TogetherForm
 from scripted_batches import BATCH_TIME, Accident, Killed, ScriptedBatches
-from scripted_forms import OTHER_FORMS, AzureForm, MistralForm, OpenAIForm, TogetherForm
+from scripted_forms import OpenAIForm
 
 pytestmark = [pytest.mark.trio]
 each_form = pytest.mark.parametrize("form", OTHER_FORMS, ids=lambda form: type(form).__name__)
@@ -255,62 +255,6 @@ async def test_endpoints_with_batches_of_another_form_are_named(
     with pytest.raises(headrace.HeadraceError, match=message):
         await run(endpoint, tmp_path / "out.jsonl", rows(2))
     assert endpoint.requests == 0
-
-
-def handled_by(endpoint: ScriptedBatches, http: Any) -> Callable[[Any], Any]:
-    """A handler for a mock transport of httpx or httpx2."""
-    base = endpoint.form.endpoint.base_url
-
-    def answer(request: Any) -> Any:
-        url = str(request.url)
-        assert url.startswith(base)
-        reply = endpoint.answer(request.method, url.removeprefix(base), request.content)
-        headers = {"content-type": reply.headers["content-type"]}
-        return http.Response(reply.status, content=reply.content, headers=headers)
-
-    return answer
-
-
-async def test_the_sdk_for_azure_reads_and_cancels_what_a_run_made(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path
-) -> None:
-    openai, httpx2 = pytest.importorskip("openai"), pytest.importorskip("httpx2")
-    endpoint, out = ScriptedBatches(form=AzureForm()), tmp_path / "out.jsonl"
-    await run(endpoint, out, rows(3))
-    await run(endpoint, tmp_path / "second.jsonl", rows(2), BatchEngine(detach=True))
-    with openai.AzureOpenAI(
-        azure_endpoint="https://shop.openai.azure.com",
-        api_version="2024-10-21",
-        api_key="key",
-        http_client=httpx2.Client(transport=httpx2.MockTransport(handled_by(endpoint, httpx2))),
-    ) as sdk:
-        running, ended = sdk.batches.list()
-        assert ended.metadata["headrace_digest"] in sdk.files.retrieve(ended.input_file_id).filename
-        answers = sdk.files.content(ended.output_file_id).text
-        assert {json.loads(line)["custom_id"] for line in answers.splitlines()} == set(lines_of(out))
-        assert sdk.batches.cancel(running.id).status == "cancelling"
-
-
-async def test_the_sdk_of_mistral_reads_and_cancels_what_a_run_made(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path
-) -> None:
-    mistralai, httpx = pytest.importorskip("mistralai.client"), pytest.importorskip("httpx")
-    endpoint, out = ScriptedBatches(form=MistralForm(), failures=0.5, seed=1), tmp_path / "out.jsonl"
-    await run(endpoint, out, rows(4), BatchEngine(stragglers="sync"))
-    await run(endpoint, tmp_path / "second.jsonl", rows(2), BatchEngine(detach=True))
-    client = httpx.Client(transport=httpx.MockTransport(handled_by(endpoint, httpx)))
-    with mistralai.Mistral(api_key="key", server_url="https://api.mistral.ai", client=client) as sdk:
-        running, ended = sdk.batch.jobs.list().data or []
-        assert (running.status, ended.status, ended.total_requests) == ("RUNNING", "SUCCESS", 4)
-        assert ended.metadata
-        (file,) = ended.input_files
-        assert ended.metadata["headrace_digest"] in sdk.files.retrieve(file_id=file).filename
-        assert {each.purpose for each in sdk.files.list(purpose="batch").data} >= {"batch"}
-        results = b"".join(
-            sdk.files.download(file_id=id).read() for id in (ended.output_file, ended.error_file) if id
-        )
-        assert {json.loads(line)["custom_id"] for line in results.splitlines()} == set(lines_of(out))
-        assert sdk.batch.jobs.cancel(job_id=running.id).status == "CANCELLATION_REQUESTED"
 
 
 async def test_a_batch_without_metadata_is_known_by_its_file(
