@@ -236,6 +236,7 @@ class ScriptedBatches:
             each.file.content.count(b"\n") for each in self.batches.values() if each.status == "in_progress"
         )
         if enqueued + rows > self.max_enqueued:
+            require(not self.form.fails_fast, "The number of enqueued tokens has surpassed the limit")
             batch.problems = [{"code": "token_limit_exceeded", "message": "Enqueued token limit reached"}]
         if self.refusal:
             batch.problems = [{"code": self.refusal, "message": "no"}]

@@ -1,10 +1,9 @@
-"""Runs at endpoints that speak as Azure, Mistral and Together do; their official SDKs read what was made."""
+"""Runs at endpoints that speak as Azure, Mistral and Together do."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from headrace_batch.batch_api import EndpointApi
 from headrace_batch.known_dialects import dialect_of
 from headrace_batch.ledger import LEDGER, read_ledger
 from headrace_batch.observed_run import ObservedRun
+from provider_forms import OTHER_FORMS, AzureForm, MistralForm, TogetherForm
 from scripted_batches import BATCH_TIME, Accident, Killed, ScriptedBatches
-from scripted_forms import OTHER_FORMS, AzureForm, MistralForm, OpenAIForm, TogetherForm
+from scripted_forms import OpenAIForm
 
 pytestmark = [pytest.mark.trio]
 each_form = pytest.mark.parametrize("form", OTHER_FORMS, ids=lambda form: type(form).__name__)
@@ -122,6 +122,20 @@ async def test_batches_are_adopted_by_their_marks(
 
 
 @each_unlike_form
+async def test_an_adopted_batch_keeps_the_path_of_its_requests(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, form: OpenAIForm
+) -> None:
+    endpoint, source, out = ScriptedBatches(form=form), tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"custom_id": "r0", "url": "/v1/embeddings", "body": {"model": "m", "input": "a"}}\n')
+    for _ in range(2):
+        async with client_of(endpoint) as client:
+            await headrace.run(client, source, out=out, engine=BatchEngine(detach=True))
+        assert [part.path for part in read_ledger(folder_of(out) / LEDGER).parts.values()] == ["/embeddings"]
+        shutil.rmtree(folder_of(out))
+    assert len(endpoint.batches) == 1
+
+
+@each_unlike_form
 async def test_batches_are_cancelled_and_their_answers_fetched(
     autojump_clock: trio.testing.MockClock, tmp_path: Path, form: OpenAIForm
 ) -> None:
@@ -180,6 +194,25 @@ async def test_a_truncated_file_is_fetched_again(
     assert (result.succeeded, len(endpoint.batches), endpoint.downloads) == (6, 1, 2)
 
 
+@each_unlike_form
+async def test_a_batch_that_finds_no_room_is_created_again(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, form: OpenAIForm
+) -> None:
+    endpoint = ScriptedBatches(form=form, max_enqueued=6)
+    result = await run(endpoint, tmp_path / "out.jsonl", rows(20), BatchEngine(max_requests=5))
+    assert result.succeeded == 20
+    assert set(endpoint.billed.values()) == {1}
+    assert result.elapsed >= 4 * BATCH_TIME
+
+
+async def test_a_batch_of_azure_that_is_larger_than_all_room_is_split(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint = ScriptedBatches(form=AzureForm(), max_enqueued=4)
+    result = await run(endpoint, tmp_path / "out.jsonl", rows(12))
+    assert (result.succeeded, len(endpoint.batches)) == (12, 4)
+
+
 async def test_a_batch_of_azure_is_created_when_its_file_is_processed(
     autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:
@@ -187,97 +220,6 @@ async def test_a_batch_of_azure_is_created_when_its_file_is_processed(
     await run(endpoint, tmp_path / "out.jsonl", rows(2), BatchEngine(detach=True))
     (batch,) = endpoint.batches.values()
     assert batch.created >= batch.file.ready_from
-
-
-@pytest.mark.parametrize("status", [404, 405])
-async def test_an_endpoint_that_takes_no_files_is_named(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path, status: int
-) -> None:
-    class WithoutFiles(ScriptedBatches):
-        def _upload(self, *arguments: object) -> headrace.Reply:
-            return headrace.Reply(status, headrace.Headers([]), b"{}")
-
-    with pytest.raises(headrace.HeadraceError, match=r"has no batches \(POST /files.*; leave out engine="):
-        await run(WithoutFiles(), tmp_path / "out.jsonl", rows(2))
-
-
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("https://api.anthropic.com/v1", "cannot make batches at api.anthropic.com.*; leave out engine="),
-        ("https://generativelanguage.googleapis.com/v1beta/openai", "cannot make batches at .*; leave out"),
-        (
-            "https://shop.openai.azure.com/openai/deployments/m",
-            r"use base_url='https://shop.openai.azure.com/o",
-        ),
-    ],
-)
-async def test_endpoints_with_batches_of_another_form_are_named(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path, url: str, message: str
-) -> None:
-    class OtherForm(OpenAIForm):
-        endpoint = headrace.Endpoint(url, "key")
-
-    endpoint = ScriptedBatches(form=OtherForm())
-    with pytest.raises(headrace.HeadraceError, match=message):
-        await run(endpoint, tmp_path / "out.jsonl", rows(2))
-    assert endpoint.requests == 0
-
-
-def handled_by(endpoint: ScriptedBatches, http: Any) -> Callable[[Any], Any]:
-    """A handler for a mock transport of httpx or httpx2."""
-    base = endpoint.form.endpoint.base_url
-
-    def answer(request: Any) -> Any:
-        url = str(request.url)
-        assert url.startswith(base)
-        reply = endpoint.answer(request.method, url.removeprefix(base), request.content)
-        headers = {"content-type": reply.headers["content-type"]}
-        return http.Response(reply.status, content=reply.content, headers=headers)
-
-    return answer
-
-
-async def test_the_sdk_for_azure_reads_and_cancels_what_a_run_made(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path
-) -> None:
-    openai, httpx2 = pytest.importorskip("openai"), pytest.importorskip("httpx2")
-    endpoint, out = ScriptedBatches(form=AzureForm()), tmp_path / "out.jsonl"
-    await run(endpoint, out, rows(3))
-    await run(endpoint, tmp_path / "second.jsonl", rows(2), BatchEngine(detach=True))
-    with openai.AzureOpenAI(
-        azure_endpoint="https://shop.openai.azure.com",
-        api_version="2024-10-21",
-        api_key="key",
-        http_client=httpx2.Client(transport=httpx2.MockTransport(handled_by(endpoint, httpx2))),
-    ) as sdk:
-        running, ended = sdk.batches.list()
-        assert ended.metadata["headrace_digest"] in sdk.files.retrieve(ended.input_file_id).filename
-        answers = sdk.files.content(ended.output_file_id).text
-        assert {json.loads(line)["custom_id"] for line in answers.splitlines()} == set(lines_of(out))
-        assert sdk.batches.cancel(running.id).status == "cancelling"
-
-
-async def test_the_sdk_of_mistral_reads_and_cancels_what_a_run_made(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path
-) -> None:
-    mistralai, httpx = pytest.importorskip("mistralai.client"), pytest.importorskip("httpx")
-    endpoint, out = ScriptedBatches(form=MistralForm(), failures=0.5, seed=1), tmp_path / "out.jsonl"
-    await run(endpoint, out, rows(4), BatchEngine(stragglers="sync"))
-    await run(endpoint, tmp_path / "second.jsonl", rows(2), BatchEngine(detach=True))
-    client = httpx.Client(transport=httpx.MockTransport(handled_by(endpoint, httpx)))
-    with mistralai.Mistral(api_key="key", server_url="https://api.mistral.ai", client=client) as sdk:
-        running, ended = sdk.batch.jobs.list().data or []
-        assert (running.status, ended.status, ended.total_requests) == ("RUNNING", "SUCCESS", 4)
-        assert ended.metadata
-        (file,) = ended.input_files
-        assert ended.metadata["headrace_digest"] in sdk.files.retrieve(file_id=file).filename
-        assert {each.purpose for each in sdk.files.list(purpose="batch").data} >= {"batch"}
-        results = b"".join(
-            sdk.files.download(file_id=id).read() for id in (ended.output_file, ended.error_file) if id
-        )
-        assert {json.loads(line)["custom_id"] for line in results.splitlines()} == set(lines_of(out))
-        assert sdk.batch.jobs.cancel(job_id=running.id).status == "CANCELLATION_REQUESTED"
 
 
 async def test_a_batch_without_metadata_is_known_by_its_file(

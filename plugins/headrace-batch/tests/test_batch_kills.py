@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 import headrace
 from batch_runs import client_of, run_at_once
 from headrace_batch import BatchEngine
+from provider_forms import OTHER_FORMS
 from scripted_batches import Accident, Killed, ScriptedBatches
-from scripted_forms import OTHER_FORMS, OpenAIForm
+from scripted_forms import OpenAIForm
 
 EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "20"))
 ROWS = [{"id": f"r{number}", "name": f"r{number}"} for number in range(23)]

@@ -8,7 +8,7 @@ from decimal import Decimal
 from headrace import Request, SettingsError
 from headrace.plugins import EncodedBody
 from headrace_batch.batch_api import PartEndpoint
-from headrace_batch.dialect import BatchState, BatchView
+from headrace_batch.dialect import BatchState, BatchView, api_path
 from headrace_batch.ledger import Ledger
 from headrace_batch.marks import RUN
 from headrace_batch.part import Part, Stage
@@ -114,7 +114,7 @@ async def _adopt(
         content = bytes(decode_request_line(line).body)
         found = read_request(line)
         url = found.url if found is not None else None
-        path = (url or "/chat/completions").removeprefix(endpoint.dialect.url_prefix)
+        path = api_path(url or "/chat/completions")
         request = Request(EncodedBody(content), path)
         models.add(request.model)
         reserved += money.estimate(request, content, endpoint.calls.endpoint)

@@ -172,6 +172,11 @@ def _problems(found: Iterable[Any] | None) -> Iterable[BatchProblem]:
             yield BatchProblem(code, message, each.get("line"))
 
 
+def api_path(url: str) -> str:
+    """The path of the API in the ``url`` of a line or of a batch; Azure also takes it without ``/v1``."""
+    return url.removeprefix("/v1")
+
+
 def is_processed(file: Mapping[str, Any]) -> bool:
     """Whether a batch can be created of a file, by its JSON. One with an error counts: a create names it."""
     return str(file.get("status")).lower() not in _UNPROCESSED

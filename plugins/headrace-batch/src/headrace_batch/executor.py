@@ -137,7 +137,6 @@ class BatchExecutor:
                 for text in self._open_rows.adopted.describe(self._setup.is_done):
                     self._setup.notify(text)
             resumed, self._resumed = self._resumed, {}
-            self._open_rows.forget()
             for part in resumed.values():
                 # Only now is it known which of its rows this session has drawn.
                 group.start_soon(self._driver.drive_resumed, part)

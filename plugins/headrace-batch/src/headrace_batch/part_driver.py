@@ -151,17 +151,29 @@ class PartDriver:
     async def _take_step(self, part: Part) -> None:
         if part.next_step in {Step.UPLOAD, Step.CREATE} and not await self._reserve(part):
             return
-        async with self._uploads:
-            if self.stopping.is_set():
-                return
-            if part.next_step is Step.CREATE:
-                self._setup.note_calls(True)
-            try:
+        try:
+            async with self._uploads:
+                if self.stopping.is_set():
+                    return
+                if part.next_step is Step.CREATE:
+                    self._setup.note_calls(True)
                 await self._steps.take(part, self._endpoints.at(part.endpoint).api)
-            except StepFailed as error:
-                if error.status != _CONTENT_TOO_LARGE or part.rows == 1:
-                    raise
-                await self._make_smaller(part, f"The file of part {part.number}", "bytes", part.size)
+        except StepFailed as error:
+            await self._handle_refused_step(part, error)
+
+    async def _handle_refused_step(self, part: Part, error: StepFailed) -> None:
+        """Do what helps if an endpoint refuses a part at once, as Azure does; raises other errors."""
+        finds_no_room = _TOKEN_LIMIT.search(str(error)) is not None
+        if finds_no_room and self._others_are_at_endpoint(part):
+            await self._wait(_ROOM_WAIT, self._part_ended, self.stopping, self.finishing)
+        elif (finds_no_room or error.status == _CONTENT_TOO_LARGE) and part.rows > 1:
+            limit, size = ("requests", part.rows) if finds_no_room else ("bytes", part.size)
+            await self._make_smaller(part, f"Part {part.number}", limit, size)
+        else:
+            raise error
+
+    def _others_are_at_endpoint(self, part: Part) -> bool:
+        return any(each.at_endpoint and each is not part for each in self._ledger.parts.values())
 
     async def _reserve(self, part: Part) -> bool:
         """Wait until the budget has room for a part; False if the session leaves before."""
@@ -206,12 +218,11 @@ class PartDriver:
         first = problems[0]
         text = f"{first.code} {first.message}"
         of_lines = {each.line: each.message for each in problems if each.line is not None}
-        others = any(each.at_endpoint and each is not part for each in self._ledger.parts.values())
         if part.adopted:
             self._setup.notify(f"The endpoint refused batch {batch.id}: {text.strip()}; its rows are sent.")
             self._leave_rows(part, part.round)
             await self._ledger.advance(part, Stage.SETTLED, refused=batch.id)
-        elif _TOKEN_LIMIT.search(text) and others:
+        elif _TOKEN_LIMIT.search(text) and self._others_are_at_endpoint(part):
             await self._ledger.advance(part, Stage.UPLOADED, refused=batch.id)
             await self._wait(_ROOM_WAIT, self._part_ended, self.stopping, self.finishing)
         elif of_lines and part.round + 1 < _MOST_ROUNDS:

@@ -124,9 +124,10 @@ class PartSteps:
             try:
                 return await make()
             except CallError as error:
-                self._failures[part.number] += 1
                 refused = isinstance(error, StatusError) and was_refused(error)
                 limited = isinstance(error, StatusError) and error.retryable
+                if not refused or limited or _lost_file(error):
+                    self._failures[part.number] += 1
                 if refused and not limited:
                     await self._go_back(part, error)
                     if part.stage is Stage.PLANNED and part.file is None and _lost_file(error):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from headrace import JournalError
 from headrace.bulk import IdTable
 from headrace_batch.adopted_rows import AdoptedRows, content_digest
 from headrace_batch.batch_api import PartEndpoint
-from headrace_batch.dialect import BatchState, BatchView
+from headrace_batch.dialect import BatchState, BatchView, NoBatchesError, api_path
 from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
 from headrace_batch.marks import DIGEST, PART, RUN
@@ -60,10 +60,6 @@ class OpenRows:
         self._drawn = bytearray(most)
         self.undone: dict[int, int] = {}
         self.adopted: AdoptedRows = AdoptedRows(folder)
-
-    def forget(self) -> None:
-        """Forget the rows, because this session has drawn all that it has in common with them."""
-        self._numbers = IdTable(self._size)
 
     def add(self, part: Part, path: Path, is_done: Callable[[str], bool]) -> None:
         """Add the rows of a part."""
@@ -140,6 +136,18 @@ async def adopt_batches(run: str, ledger: Ledger, endpoint: PartEndpoint) -> int
     return adopted
 
 
+async def adopt_from_all(run: str, ledger: Ledger, endpoints: Sequence[PartEndpoint]) -> int:
+    """As `adopt_batches`, from several endpoints; those without batches matter only if a row goes there."""
+    adopted = 0
+    for endpoint in endpoints:
+        try:
+            adopted += await adopt_batches(run, ledger, endpoint)
+        except NoBatchesError:
+            if len(endpoints) == 1:
+                raise
+    return adopted
+
+
 async def _adopt(
     batch: BatchView, number: int, marks: Mapping[str, str], ledger: Ledger, endpoint: PartEndpoint
 ) -> bool:
@@ -157,9 +165,7 @@ async def _adopt(
         rows=rows,
         size=path.stat().st_size,
         digest=marks[DIGEST],
-        path=str(batch.endpoint or first.get("url") or "/chat/completions").removeprefix(
-            endpoint.dialect.url_prefix
-        ),
+        path=api_path(str(batch.endpoint or first.get("url") or "/chat/completions")),
         model=first["body"].get("model"),
         endpoint=endpoint.calls.endpoint.base_url,
         stage=Stage.CREATED,
