@@ -41,8 +41,8 @@ SERVER = (
 LATEST_KILL = 5.0
 """Seconds after the start of a session; a whole run takes about ten."""
 
-MOST_RECORDED = 2_500
-"""Bytes that a session may write to the ledger before it is killed; a run writes about twice as much."""
+MOST_RECORDED = 1_000
+"""Bytes that a session may write to the ledger before it is killed; a run writes about five times as much."""
 
 _open = build_opener(ProxyHandler({})).open
 

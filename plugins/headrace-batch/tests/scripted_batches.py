@@ -134,7 +134,7 @@ class ScriptedBatches:
     def _end(self, batch: _Batch, *, cancelled: bool) -> None:
         output, errors = b"", b""
         for raw in batch.file.content.splitlines():
-            if b"{" not in raw:
+            if b'"messages"' not in raw:
                 continue
             line = msgspec.json.decode(raw.removeprefix(b"\xef\xbb\xbf"))
             id = line["custom_id"]
