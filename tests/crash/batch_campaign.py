@@ -41,6 +41,9 @@ SERVER = (
 LATEST_KILL = 5.0
 """Seconds after the start of a session; a whole run takes about ten."""
 
+MOST_RECORDED = 1_000
+"""Bytes that a session may write to the ledger before it is killed; a run writes about five times as much."""
+
 _open = build_opener(ProxyHandler({})).open
 
 
@@ -116,17 +119,14 @@ class BatchCampaign:
             process = subprocess.Popen(
                 command, env=environment(served.url), stderr=subprocess.PIPE, start_new_session=True
             )
-            left = self._most - self.figures.kills
-            limit = self._chance.uniform(0.3, LATEST_KILL) if left else 120.0
-            try:
-                _, errors = process.communicate(timeout=limit)
-            except subprocess.TimeoutExpired:
+            self._await_moment(process, out)
+            if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
-                process.communicate()
                 self.figures.kills += 1
                 self.figures.after[_last_stage(out)] += 1
-                if not left:
-                    raise LostError("the run does not end") from None
+                if self.figures.kills > self._most:
+                    raise LostError("the run does not end")
+            _, errors = process.communicate()
             now = whole_lines(out)
             check_acknowledged(before, now, retried=False)
             before = now
@@ -135,6 +135,24 @@ class BatchCampaign:
             if process.returncode != -signal.SIGKILL:
                 raise LostError(f"exit code {process.returncode}: {errors.decode()}")
         self._check(served, ids, before)
+
+    def _await_moment(self, process: subprocess.Popen[bytes], out: Path) -> None:
+        """Wait for the end of a session, or for the moment of its kill.
+
+        Half of the moments are times, most of which are in the wait for a batch. The other half are records
+        of the ledger, so that all stages are met.
+        """
+        if self.figures.kills >= self._most:
+            limit, size = 120.0, sys.maxsize
+        elif self._chance.random() < 0.5:
+            limit, size = self._chance.uniform(0.3, LATEST_KILL), sys.maxsize
+        else:
+            limit, size = 120.0, len(_ledger(out)) + self._chance.randrange(1, MOST_RECORDED)
+        end = time.monotonic() + limit
+        while process.poll() is None and time.monotonic() < end and len(_ledger(out)) < size:
+            time.sleep(0.002)
+        if size < sys.maxsize:
+            time.sleep(self._chance.uniform(0, 0.02))
 
     def _check(self, served: Served, ids: list[str], output: bytes) -> None:
         lines = [json.loads(line) for line in output.splitlines()]
@@ -167,10 +185,13 @@ class BatchCampaign:
         self.figures.batches += len(batches)
 
 
+def _ledger(out: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in out.parent.glob(f"{out.name}.batch-*/ledger.jsonl"))
+
+
 def _last_stage(out: Path) -> str:
     """The stage that the ledger of a run noted last."""
-    written = b"".join(path.read_bytes() for path in out.parent.glob(f"{out.name}.batch-*/ledger.jsonl"))
-    for line in reversed(written.split(b"\n")[:-1]):
+    for line in reversed(_ledger(out).split(b"\n")[:-1]):
         record = json.loads(line)
         if "part" in record:
             return str(record.get("stage", "planned"))

@@ -126,7 +126,7 @@ class ScriptedBatches:
         lines = batch.file.content.splitlines()
         left_out = len(lines) // 2 if self.expiring and not cancelled else 0
         for raw in lines[left_out:]:
-            if b"{" not in raw:
+            if b'"messages"' not in raw:
                 continue
             line = msgspec.json.decode(raw.removeprefix(b"\xef\xbb\xbf"))
             id = line["custom_id"]

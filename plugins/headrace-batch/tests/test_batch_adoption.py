@@ -167,12 +167,15 @@ async def test_the_input_may_be_the_file_of_the_adopted_batch(
     endpoint, source = ScriptedBatches(), tmp_path / "requests.jsonl"
     ids = ["short", "x" * 100]
     source.write_bytes(requests(ids, max_tokens=5))
-    engine = BatchEngine(adopt=endpoint.make_batch(b"\xef\xbb\xbf" + source.read_bytes() + b"\n\nnot JSON\n"))
+    malformed = [b"not JSON", b'{"custom_id": "a"}', b'{"body": {}}', b"[]", b"{}"]
+    malformed.append(b'{"custom_id": "a", "body": {"model": 5}}')
+    content = b"\n".join([b"\xef\xbb\xbf" + source.read_bytes(), b"", *malformed, b""])
+    engine = BatchEngine(adopt=endpoint.make_batch(content))
     client = headrace.Client(base_url="https://batches.test/v1", policies=[], transport=endpoint)
     async with client:
         result = await headrace.run(client, source, out=tmp_path / "out.jsonl", engine=engine)
     assert (result.succeeded, sizes(endpoint), endpoint.billed) == (2, [], dict.fromkeys(ids, 1))
-    assert "1 malformed lines in its file" in caplog.text
+    assert "6 malformed lines in its file" in caplog.text
     assert "differ" not in caplog.text
 
 
@@ -224,6 +227,20 @@ async def test_a_batch_that_cannot_be_adopted_is_named_and_nothing_is_sent(
         await run(endpoint, out, rows(1), BatchEngine(adopt=[id]))
     assert not sizes(endpoint)
     assert (await run(endpoint, out, rows(1))).succeeded == 1
+
+
+async def test_what_was_adopted_before_a_mistake_is_not_paid_by_a_run_without_the_engine(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
+    adopt = [endpoint.make_batch(requests(["r0", "r1", "x"])), "batch-99"]
+    with pytest.raises(headrace.SettingsError, match="adopt=batch-99: there is no such batch"):
+        await run(endpoint, out, rows(2), BatchEngine(adopt=adopt))
+    with pytest.raises(headrace.JournalError, match="may have calls"):
+        await run(endpoint, out, rows(2), None)
+    assert (await run(endpoint, out, rows(2))).succeeded == 2
+    assert (await run(endpoint, out, rows(3), None)).succeeded == 1
+    assert endpoint.billed == {"r0": 1, "r1": 1, "x": 1, "r2": 1}
 
 
 async def test_a_batch_of_the_run_itself_need_not_be_adopted(

@@ -6,6 +6,7 @@ import datetime
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +49,23 @@ async def test_a_ledger_is_read_as_it_was_written_without_a_torn_end(tmp_path: P
         again.close()
     with pytest.raises(headrace.JournalError, match="belongs to another run"):
         Ledger(tmp_path / "run", "other")
+
+
+@pytest.mark.anyio
+async def test_a_batch_that_exists_is_added_in_one_record(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "run", "abc")
+    path = tmp_path / "run" / LEDGER
+    try:
+        await ledger.begin()
+        for stage in (Stage.CREATED, Stage.KEPT):
+            part = attrs.evolve(a_part(), stage=stage, file="file-1", batch="batch-1", adopted=True)
+            before = path.read_bytes()
+            await ledger.adopt(part)
+            assert path.read_bytes().count(b"\n") == before.count(b"\n") + 1
+            assert read_ledger(path).parts == ledger.parts == {1: part}
+            assert ledger.has_batches == (stage is Stage.CREATED)
+    finally:
+        ledger.close()
 
 
 @pytest.mark.parametrize(

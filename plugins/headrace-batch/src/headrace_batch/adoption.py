@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from headrace import Request, SettingsError
+from headrace.bulk import EngineSetup
 from headrace.plugins import EncodedBody
 from headrace_batch.batch_api import PartEndpoint
 from headrace_batch.dialect import BatchState, BatchView, api_path
@@ -23,21 +24,19 @@ _NOT_FOUND = (400, 404)
 
 async def adopt(
     ids: Sequence[str],
-    run: str,
+    setup: EngineSetup,
     ledger: Ledger,
     endpoints: Sequence[PartEndpoint],
     money: PartMoney,
-    notify: Callable[[str], None],
 ) -> None:
     """Add batches to the parts of a run. Those that it has already stay as they are.
 
     Args:
         ids: The ids of the batches.
-        run: The id of the run.
+        setup: The run.
         ledger: Its ledger.
         endpoints: Where the batches may be.
         money: Estimates what the batches cost.
-        notify: Shows a line of text to the user.
 
     Raises:
         SettingsError: A batch cannot be adopted.
@@ -47,11 +46,14 @@ async def adopt(
         if any(id == part.batch or id in part.refused for part in ledger.parts.values()):
             continue
         endpoint, batch = await _find(id, endpoints)
-        if batch.metadata.get(RUN) == run:
-            notify(f"Batch {id} was made by this run; it need not be adopted.")
+        if batch.metadata.get(RUN) == setup.run_id:
+            setup.notify(f"Batch {id} was made by this run; it need not be adopted.")
             continue
         _check(batch)
-        await _adopt(batch, ledger, endpoint, money, notify)
+        part = await _adopted_part(batch, ledger, endpoint, money, setup.notify)
+        setup.note_calls(True)
+        await ledger.adopt(part)
+        setup.notify(f"Batch {id} with {part.rows:,} requests is adopted.")
 
 
 async def _find(id: str, endpoints: Sequence[PartEndpoint]) -> tuple[PartEndpoint, BatchView]:
@@ -85,13 +87,13 @@ def _check(batch: BatchView) -> None:
         raise SettingsError(f"adopt={batch.id}: this batch has no file with its requests; leave it out")
 
 
-async def _adopt(
+async def _adopted_part(
     batch: BatchView,
     ledger: Ledger,
     endpoint: PartEndpoint,
     money: PartMoney,
     notify: Callable[[str], None],
-) -> None:
+) -> Part:
     number, file = max(ledger.parts, default=0) + 1, batch.input_file or ""
     try:
         fetched = await attempt(
@@ -118,23 +120,20 @@ async def _adopt(
         request = Request(EncodedBody(content), path)
         models.add(request.model)
         reserved += money.estimate(request, content, endpoint.calls.endpoint)
-    await ledger.adopt(
-        Part(
-            number=number,
-            rows=fetched.rows,
-            size=fetched.size,
-            digest=fetched.digest,
-            path=path,
-            model=models.pop() if len(models) == 1 else None,
-            endpoint=endpoint.calls.endpoint.base_url,
-            reserved=str(reserved),
-            adopted=True,
-            stage=Stage.CREATED,
-            file=file,
-            batch=batch.id,
-        )
+    return Part(
+        number=number,
+        rows=fetched.rows,
+        size=fetched.size,
+        digest=fetched.digest,
+        path=path,
+        model=models.pop() if len(models) == 1 else None,
+        endpoint=endpoint.calls.endpoint.base_url,
+        reserved=str(reserved),
+        adopted=True,
+        stage=Stage.CREATED,
+        file=file,
+        batch=batch.id,
     )
-    notify(f"Batch {batch.id} with {fetched.rows:,} requests is adopted.")
 
 
 async def keep_rest(part: Part, ledger: Ledger, is_used: Callable[[str], bool]) -> None:

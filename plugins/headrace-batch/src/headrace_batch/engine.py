@@ -110,15 +110,12 @@ async def _opened(setup: EngineSetup, options: BatchOptions) -> AsyncIterator[Ex
                 setup.notify(f"{adopted:,} batches of this run are at the endpoint; they go on.")
             await ledger.begin()
         money = PartMoney(batch_prices(setup.client))
-        await adopt(options.adopt, setup.run_id, ledger, endpoints.all(), money, setup.notify)
-        if ledger.has_batches:
-            setup.note_calls(True)
+        await adopt(options.adopt, setup, ledger, endpoints.all(), money)
         with closing(RowFile(ledger.folder)) as of_parts, closing(RowFile(ledger.folder)) as waiting:
             rows = await open_rows(ledger, endpoints, setup.is_done, of_parts)
             with closing(rows.adopted):
                 yield BatchExecutor(setup, options, ledger, endpoints, money, rows, waiting)
     finally:
-        if not ledger.has_batches:
-            setup.note_calls(False)
+        setup.note_calls(ledger.has_batches)
         remove_settled(ledger.folder, ledger.parts)
         ledger.close()

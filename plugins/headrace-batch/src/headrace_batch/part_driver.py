@@ -127,6 +127,7 @@ class PartDriver:
         elif not part.outstanding:
             return  # this session works on other rows
         if part.stage is Stage.KEPT:
+            self._setup.note_calls(True)
             await self._ledger.advance(part, Stage.ENDED)
         if part.at_endpoint:
             self._money.reserve_always(Decimal(part.reserved))

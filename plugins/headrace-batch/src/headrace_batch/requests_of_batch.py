@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 import msgspec
 
+from headrace.plugins import EncodedBody
 from headrace_batch.batch_api import EndpointApi, PartEndpoint
 from headrace_batch.part_file import PartWriter, custom_id_of, part_path, request_line
 
@@ -57,9 +58,10 @@ def read_request(line: bytes) -> BatchRequest | None:
     try:
         line.decode()  # msgspec does not check the text of a body that it skips
         found = _decode(line)
+        EncodedBody(bytes(found.body))
     except (ValueError, RecursionError):
         return None
-    return found if bytes(found.body).startswith(b"{") else None
+    return found if found.url is None or found.url.startswith("/") else None
 
 
 async def fetch_requests(endpoint: PartEndpoint, file: str, folder: Path, number: int) -> FetchedRequests:

@@ -1,0 +1,53 @@
+"""Runs that have left batches at the endpoint, and are continued in another way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio.testing
+
+import headrace
+from batch_runs import rows, run, run_at_once
+from headrace_batch import BatchEngine
+from scripted_batches import Killed, ScriptedBatches
+
+pytestmark = pytest.mark.trio
+
+
+@pytest.fixture(autouse=True)
+def without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anyio.to_thread.run_sync", run_at_once)
+
+
+async def test_without_the_engine_a_run_is_refused_while_its_batches_go_on(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
+    await run(endpoint, out, rows(5), BatchEngine(max_requests=3, detach=True))
+    twice = r"out\.jsonl: the engine 'batch' may have calls .* name it as engine= to fetch their results"
+    with pytest.raises(headrace.JournalError, match=twice):
+        await run(endpoint, out, rows(5), None)
+    killed = ScriptedBatches({4: "kill_after"})  # the answer to the first create
+    other = tmp_path / "other.jsonl"
+    with pytest.RaisesGroup(Killed, flatten_subgroups=True, allow_unwrapped=True):
+        await run(killed, other, rows(3))
+    with pytest.raises(headrace.JournalError, match="may have calls"):
+        await run(killed, other, rows(3), None, only=["r1"])
+    assert not endpoint.billed
+    assert (await run(endpoint, out, rows(5), only=["r1"])).succeeded == 1
+    assert (await run(endpoint, out, rows(5))).succeeded == 4
+    assert (await run(endpoint, out, rows(6), None)).succeeded == 1
+    assert (await run(killed, other, rows(4), None, keep_done=True)).succeeded == 4
+
+
+async def test_an_endpoint_with_batches_must_stay_in_the_settings(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
+    await run(endpoint, out, rows(2), BatchEngine(detach=True))
+    client = headrace.Client(base_url="https://other.test/v1", model="m", policies=[], transport=endpoint)
+    lost = r"batches of this run are at https://batches.test/v1, but the client has no such endpoint; add it"
+    async with client:
+        with pytest.raises(headrace.SettingsError, match=lost):
+            await headrace.run(client, rows(2), out=out, prompt="{name}", id_column="id", engine="batch")
