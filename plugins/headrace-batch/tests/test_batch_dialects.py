@@ -222,41 +222,6 @@ async def test_a_batch_of_azure_is_created_when_its_file_is_processed(
     assert batch.created >= batch.file.ready_from
 
 
-@pytest.mark.parametrize("status", [404, 405])
-async def test_an_endpoint_that_takes_no_files_is_named(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path, status: int
-) -> None:
-    class WithoutFiles(ScriptedBatches):
-        def _upload(self, *arguments: object) -> headrace.Reply:
-            return headrace.Reply(status, headrace.Headers([]), b"{}")
-
-    with pytest.raises(headrace.HeadraceError, match=r"has no batches \(POST /files.*; leave out engine="):
-        await run(WithoutFiles(), tmp_path / "out.jsonl", rows(2))
-
-
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("https://api.anthropic.com/v1", "cannot make batches at api.anthropic.com.*; leave out engine="),
-        ("https://generativelanguage.googleapis.com/v1beta/openai", "cannot make batches at .*; leave out"),
-        (
-            "https://shop.openai.azure.com/openai/deployments/m",
-            r"use base_url='https://shop.openai.azure.com/o",
-        ),
-    ],
-)
-async def test_endpoints_with_batches_of_another_form_are_named(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path, url: str, message: str
-) -> None:
-    class OtherForm(OpenAIForm):
-        endpoint = headrace.Endpoint(url, "key")
-
-    endpoint = ScriptedBatches(form=OtherForm())
-    with pytest.raises(headrace.HeadraceError, match=message):
-        await run(endpoint, tmp_path / "out.jsonl", rows(2))
-    assert endpoint.requests == 0
-
-
 async def test_a_batch_without_metadata_is_known_by_its_file(
     autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:

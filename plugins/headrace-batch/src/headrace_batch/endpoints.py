@@ -5,6 +5,7 @@ from __future__ import annotations
 from headrace import Endpoint, SettingsError
 from headrace.bulk import EngineSetup
 from headrace_batch.batch_api import EndpointApi, PartEndpoint
+from headrace_batch.dialect import NoBatchesError
 from headrace_batch.known_dialects import dialect_of
 
 
@@ -41,8 +42,19 @@ class PartEndpoints:
         return self._open(found)
 
     def all(self) -> list[PartEndpoint]:
-        """All endpoints."""
-        return [self._open(endpoint) for endpoint in self._setup.client.endpoints]
+        """The endpoints that may have batches; others matter only if a row goes there.
+
+        Raises:
+            NoBatchesError: None may have any.
+        """
+        found: list[PartEndpoint] = []
+        for number, endpoint in enumerate(self._setup.client.endpoints, 1):
+            try:
+                found.append(self._open(endpoint))
+            except NoBatchesError:
+                if number == len(self._setup.client.endpoints) and not found:
+                    raise
+        return found
 
     def _open(self, endpoint: Endpoint) -> PartEndpoint:
         if endpoint.base_url not in self._by_url:

@@ -92,14 +92,14 @@ async def _opened(setup: EngineSetup, options: BatchOptions) -> AsyncIterator[Ex
     from headrace_batch.ledger import Ledger
     from headrace_batch.part_builder import remove_settled, remove_unplanned
     from headrace_batch.pricing import PartMoney, batch_prices
-    from headrace_batch.recovery import adopt_batches, open_rows
+    from headrace_batch.recovery import adopt_from_all, open_rows
 
     ledger = Ledger(batch_folder(setup.out, setup.run_id), setup.run_id)
     try:
         endpoints = PartEndpoints(setup)
         remove_unplanned(ledger.folder, ledger.parts)
         if ledger.is_new:
-            adopted = sum([await adopt_batches(setup.run_id, ledger, each) for each in endpoints.all()])
+            adopted = await adopt_from_all(setup.run_id, ledger, endpoints.all())
             if adopted:
                 setup.notify(f"{adopted:,} batches of this run are at the endpoint; they go on.")
             await ledger.begin()

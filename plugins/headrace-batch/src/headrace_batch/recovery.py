@@ -12,7 +12,7 @@ import msgspec
 from headrace import JournalError
 from headrace.bulk import IdTable
 from headrace_batch.batch_api import EndpointApi, PartEndpoint
-from headrace_batch.dialect import BatchState, BatchView, api_path
+from headrace_batch.dialect import BatchState, BatchView, NoBatchesError, api_path
 from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
 from headrace_batch.marks import DIGEST, PART, RUN
@@ -90,6 +90,18 @@ async def adopt_batches(run: str, ledger: Ledger, endpoint: PartEndpoint) -> int
         if marks.get(RUN) != run or not usable or not number.isdecimal() or int(number) in ledger.parts:
             continue
         adopted += await _adopt(batch, int(number), marks, ledger, endpoint)
+    return adopted
+
+
+async def adopt_from_all(run: str, ledger: Ledger, endpoints: list[PartEndpoint]) -> int:
+    """As `adopt_batches`, from several endpoints; those without batches matter only if a row goes there."""
+    adopted = 0
+    for endpoint in endpoints:
+        try:
+            adopted += await adopt_batches(run, ledger, endpoint)
+        except NoBatchesError:
+            if len(endpoints) == 1:
+                raise
     return adopted
 
 
