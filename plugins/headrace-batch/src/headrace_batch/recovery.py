@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -136,7 +136,7 @@ async def adopt_batches(run: str, ledger: Ledger, endpoint: PartEndpoint) -> int
     return adopted
 
 
-async def adopt_from_all(run: str, ledger: Ledger, endpoints: Sequence[PartEndpoint]) -> int:
+async def adopt_from_all(run: str, ledger: Ledger, endpoints: list[PartEndpoint]) -> int:
     """As `adopt_batches`, from several endpoints; those without batches matter only if a row goes there."""
     adopted = 0
     for endpoint in endpoints:
