@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
+import anyio.to_thread
 import attrs
 
 from headrace.bulk import WorkItem
@@ -88,13 +89,15 @@ class PartBuilder:
         return writer.rows < requests and writer.size + len(line) <= size
 
     async def _plan(self, key: PartKey) -> None:
-        open_part = self._open.pop(key)
+        open_part = self._open[key]
         writer = open_part.writer
+        digest = await anyio.to_thread.run_sync(writer.finish)  # a slow disk must not hold up uploads
+        del self._open[key]
         part = Part(
             number=open_part.number,
             rows=writer.rows,
             size=writer.size,
-            digest=writer.finish(),
+            digest=digest,
             path=key.path,
             model=key.model,
             endpoint=key.endpoint,
