@@ -103,7 +103,7 @@ async def _opened(setup: EngineSetup, options: BatchOptions) -> AsyncIterator[Ex
             if adopted:
                 setup.notify(f"{adopted:,} batches of this run are at the endpoint; they go on.")
             await ledger.begin()
-        rows = await open_rows(ledger, endpoints, setup.is_done)
+        rows = await open_rows(ledger, endpoints, setup.is_done, setup.calls)
         money = PartMoney(batch_prices(setup.client))
         yield BatchExecutor(setup, options, ledger, endpoints, money, rows)
     finally:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +13,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
-from headrace import HeadraceError, Outcome, Request, RunDetached
+from headrace import HeadraceError, Outcome, Request, RequestError, RunDetached
 from headrace.bulk import EngineSetup, ResultHandler, WorkItem
 from headrace.plugins import EncodedBody, encode_body, task_group
 from headrace_batch.endpoints import PartEndpoints
@@ -28,8 +29,9 @@ from headrace_batch.part_file import (
     part_path,
     request_line,
 )
+from headrace_batch.part_schedule import PartSchedule
 from headrace_batch.pricing import PartMoney
-from headrace_batch.recovery import OpenRows
+from headrace_batch.recovery import OpenRows, settle_done
 from headrace_batch.row_table import RowTable
 
 _MOST_UNSENT = 3
@@ -71,6 +73,8 @@ class BatchExecutor:
         self._resumed = {number: ledger.parts[number] for number in open_rows.undone}
         self._readers: dict[int, PartReader] = {}
         self._unsent = anyio.Semaphore(_MOST_UNSENT)
+        self._schedule = PartSchedule(options.poll, self._driver.finishing.is_set)
+        self._at_once: list[WorkItem] = []
 
     @property
     def in_flight(self) -> int:
@@ -92,6 +96,7 @@ class BatchExecutor:
     def stop(self) -> None:
         """Leave the batches to themselves."""
         self._driver.stopping.set()
+        self._schedule.note_change()
 
     async def work(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem], handle: ResultHandler) -> None:
         """See `Executor.work`."""
@@ -112,13 +117,14 @@ class BatchExecutor:
             self._builder.discard()
 
     async def _work(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem]) -> None:
-        await self._make_round(functools.partial(self._draw, items))
-        while self._driver.left and not self._driver.stopping.is_set():
-            left, self._driver.left = self._driver.left, []
-            if self._driver.sends_at_once:
-                await self._setup.call([item for item, _, _ in left], self._handle)
-            else:
-                await self._make_round(functools.partial(self._send_again, left))
+        async with task_group() as group:
+            self._group, self._items, self._all_drawn = group, items, False
+            self._drawing = anyio.CancelScope()
+            if self._setup.calls != "single":
+                items.when_waiting = self._schedule.note_change  # type: ignore[union-attr]  # a `CallFeed`
+            group.start_soon(self._draw_all, items)
+            await self._follow()
+        await settle_done(self._ledger, self._setup)
         if self._live() and (self._driver.stopping.is_set() or self._options.detach):
             raise RunDetached(
                 f"{self._going_on()} Run the same command again to fetch their results, or cancel them with: "
@@ -132,19 +138,52 @@ class BatchExecutor:
         go = "goes" if len(live) == 1 else "go"
         return f"{_batches(live)} with {rows:,} rows {go} on at the endpoint."
 
-    async def _make_round(self, fill: Callable[[], Awaitable[None]]) -> None:
-        """Fill parts, and follow them and the resumed ones until all have ended or the session leaves."""
-        async with task_group() as group:
-            self._group = group
-            await fill()
-            resumed, self._resumed = self._resumed, {}
-            for part in resumed.values():
-                # Only now is it known which of its rows this session has drawn.
-                group.start_soon(self._driver.drive_resumed, part)
-            if not self._driver.stopping.is_set():
+    async def _follow(self) -> None:
+        """Send what was drawn, until nothing is left to send and to wait for, or the session leaves."""
+        while not self._driver.stopping.is_set():
+            change, seconds = self._schedule.next_change(), math.inf
+            if self._no_row_comes:
+                self._start_resumed()
+                await self._send_left()
+            if self._no_row_comes:
+                if self._schedule.is_idle and not (self._builder.has_open or self._driver.left):
+                    self._drawing.cancel()  # of a session that detaches: rows come after results only
+                    return
+                seconds = self._schedule.seconds_left() if self._builder.has_open else math.inf
+            if seconds == 0:
                 await self._builder.finish()
+            else:
+                with anyio.move_on_after(seconds):
+                    await change.wait()
+
+    @property
+    def _no_row_comes(self) -> bool:
+        """Whether no row comes before further results."""
+        return self._all_drawn or getattr(self._items, "is_waiting", False)
+
+    def _start_resumed(self) -> None:
+        """Follow the parts of earlier sessions; only now is it known which of their rows were drawn."""
+        resumed, self._resumed = self._resumed, {}
+        for part in resumed.values():
+            self._start(part, functools.partial(self._driver.drive_resumed, part))
+
+    def _start(self, part: Part | None, work: Callable[[], Awaitable[None]]) -> None:
+        async def do() -> None:
+            try:
+                await work()
+            finally:
+                self._schedule.end(part)
+
+        self._schedule.begin(part)
+        self._group.start_soon(do)
 
     # Rows into parts.
+
+    async def _draw_all(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem]) -> None:
+        with self._drawing:
+            await self._draw(items)
+        self._all_drawn = True
+        self._schedule.note_change()
 
     async def _draw(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem]) -> None:
         if isinstance(items, AsyncIterator):
@@ -161,13 +200,13 @@ class BatchExecutor:
         try:
             request, content = self._setup.prepare(item)
         except HeadraceError as error:
-            self._handle([self._setup.result(item, Outcome(item.index, None, None, error, item=item))])
+            self._fail(item, error)
             return
         endpoint = self._endpoints.for_model(request.model)
         name = None if request.model is None else endpoint.calls.endpoint.name_of(request.model)
         if name != request.model:
             content = encode_body({**(request.body or {}), "model": name})
-        custom_id = custom_id_of(item.id)
+        custom_id = custom_id_of(item.id, item.call)
         line = request_line(
             custom_id, endpoint.dialect.url_prefix + request.path, endpoint.dialect.line, content
         )
@@ -177,43 +216,77 @@ class BatchExecutor:
             self._rows.assign(custom_id, item, number)
             part.outstanding += 1
             part.drawn += 1
+        elif len(line) > self._options.max_bytes:
+            self._place_large(item, len(line))
+            return
         else:
             url = endpoint.calls.endpoint.base_url
             key = PartKey(request.path, request.model, url, 0)
             reserved = self._money.estimate(request, content, endpoint.calls.endpoint)
             number = await self._builder.add(key, custom_id, line, item, reserved)
-        item.store_request(functools.partial(self._load, number))
+        item.tags = request.tags
+        self._store_request(item, number)
 
-    async def _send_again(self, left: list[tuple[WorkItem, Part, int]]) -> None:
+    def _place_large(self, item: WorkItem, size: int) -> None:
+        """Fail a row that no batch can have, or send it as an ordinary call if the user wants that."""
+        if self._driver.sends_at_once:
+            self._at_once.append(item)
+            return
+        most = self._options.max_bytes
+        message = (
+            f"the request has {size:,} bytes, but the file of a batch at most {most:,}; make it smaller, for "
+            'example with max_pixels=, or send it as an ordinary call with stragglers="sync"'
+        )
+        self._fail(item, RequestError(message))
+
+    def _fail(self, item: WorkItem, error: HeadraceError) -> None:
+        """Fail a row without a call."""
+        self._handle([self._setup.result(item, Outcome(item.index, None, None, error, item=item))])
+
+    async def _send_left(self) -> None:
+        """Send the rows that batches did not finish, and those that no batch can have."""
+        left, self._driver.left = self._driver.left, []
+        at_once, self._at_once = self._at_once, []
+        if self._driver.sends_at_once:
+            at_once += [item for item, _, _ in left]
+            left = []
+        if at_once:
+            self._start(None, functools.partial(self._setup.call, at_once, self._handle))
         for item, old, round in left:
-            custom_id = custom_id_of(item.id)
+            custom_id = custom_id_of(item.id, item.call)
             line = self._reader(old.number).line(custom_id)
             key = PartKey(old.path, old.model, old.endpoint, round)
             share = Decimal(old.reserved) / max(1, old.rows)
-            number = await self._builder.add(key, custom_id, line, item, share)
-            item.store_request(functools.partial(self._load, number))
+            self._store_request(item, await self._builder.add(key, custom_id, line, item, share))
 
     def _reader(self, number: int) -> PartReader:
         if number not in self._readers:
             self._readers[number] = PartReader(part_path(self._ledger.folder, number))
         return self._readers[number]
 
-    def _load(self, number: int, id: str) -> Request:
+    def _store_request(self, item: WorkItem, number: int) -> None:
+        item.store_request(functools.partial(self._load, number, item.call, item.step, item.tags))
+
+    def _load(self, number: int, call: int, step: int, tags: Mapping[str, str], id: str) -> Request:
         """The request of a row, read back from the file of its part."""
         part = self._ledger.parts[number]
-        body: Any = EncodedBody(bytes(decode_request_line(self._reader(number).line(custom_id_of(id))).body))
+        line = self._reader(number).line(custom_id_of(id, call))
+        body: Any = EncodedBody(bytes(decode_request_line(line).body))
         if part.model is not None and body.get("model") != part.model:
             body = {**body, "model": part.model}
-        return Request(body, part.path, id=id, answer=self._setup.answer)
+        return Request(body, part.path, id=id, answer=self._setup.answers[step], tags=tags)
 
     async def _planned(self, part: Part) -> None:
+        if self._setup.calls != "single":
+            await self._setup.sync()  # a row must not go back to an earlier call when it has a later one
         await self._unsent.acquire()
-        self._group.start_soon(self._driver.drive_new, part, self._unsent)
+        self._start(part, functools.partial(self._driver.drive_new, part, self._unsent))
 
     async def _finish_after(self, seconds: float) -> None:
         await anyio.sleep(seconds)
         self._setup.notify("It is time to finish: the batches are cancelled, and the rest is sent at once.")
         self._driver.finishing.set()
+        self._schedule.note_change()
 
 
 def _batches(live: list[Part]) -> str:

@@ -59,10 +59,8 @@ class PartBuilder:
 
     async def add(self, key: PartKey, custom_id: str, line: bytes, item: WorkItem, reserved: Decimal) -> int:
         """Write a row; returns the number of its part."""
-        open_part = self._open.get(key)
-        if open_part is not None and not self._has_room(open_part.writer, line):
+        while (open_part := self._open.get(key)) and not self._has_room(open_part.writer, line):
             await self._plan(key)
-            open_part = None
         if open_part is None:
             number, self._next_number = self._next_number, self._next_number + 1
             open_part = self._open[key] = _Open(number, PartWriter(self._ledger.folder, number))
@@ -72,9 +70,15 @@ class PartBuilder:
         return open_part.number
 
     async def finish(self) -> None:
-        """Plan the parts that are not full."""
+        """Plan the parts that are not full now."""
         for key in list(self._open):
-            await self._plan(key)
+            if key in self._open:  # otherwise it became full
+                await self._plan(key)
+
+    @property
+    def has_open(self) -> bool:
+        """Whether there are parts that are not full."""
+        return bool(self._open)
 
     def discard(self) -> None:
         """Remove the files of parts that are not planned; their rows are left unsent."""

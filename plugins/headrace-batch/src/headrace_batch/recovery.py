@@ -10,23 +10,28 @@ from typing import Any
 import msgspec
 
 from headrace import JournalError
-from headrace.bulk import IdTable
+from headrace.bulk import EngineSetup, IdTable
 from headrace_batch.batch_api import EndpointApi, PartEndpoint
 from headrace_batch.dialect import BatchState, BatchView
 from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
 from headrace_batch.marks import DIGEST, PART, RUN
 from headrace_batch.part import Part, Stage
-from headrace_batch.part_file import file_digest, line_digest, lines_of, part_path
+from headrace_batch.part_file import RowCalls, file_digest, line_digest, lines_of, part_path, row_id_of
 from headrace_batch.part_steps import StepFailed, attempt
 
 _SIZE = 4
 
 
 class OpenRows:
-    """The rows of parts that earlier sessions have left, by their ``custom_id``."""
+    """The rows of parts that earlier sessions have left, by their ``custom_id``.
 
-    def __init__(self) -> None:
+    Args:
+        calls: What calls a row has.
+    """
+
+    def __init__(self, calls: RowCalls = "single") -> None:
+        self._calls = calls
         self._table = IdTable(2 * _SIZE)
         self.undone: dict[int, int] = {}
 
@@ -34,16 +39,26 @@ class OpenRows:
         """Add the rows of a part."""
         undone = 0
         for custom_id, line in lines_of(path):
-            self._table.set(custom_id, part.number.to_bytes(_SIZE) + line_digest(line))
-            undone += not is_done(custom_id)
+            self._table.set(custom_id, part.number.to_bytes(_SIZE) + line_digest(line, self._calls))
+            undone += not is_done(row_id_of(custom_id, self._calls))
         self.undone[part.number] = undone
 
     def part_with(self, custom_id: str, line: bytes) -> int | None:
         """The number of the part that has exactly this row; None for a new or a changed one."""
         found = self._table.get(custom_id)
-        if found is None or found[_SIZE:] != line_digest(line):
+        if found is None or found[_SIZE:] != line_digest(line, self._calls):
             return None
         return int.from_bytes(found[:_SIZE])
+
+
+async def settle_done(ledger: Ledger, setup: EngineSetup) -> None:
+    """Settle parts whose results several sessions have merged, if all their rows are in the output."""
+    for part in ledger.parts.values():
+        if part.stage is Stage.ENDED:
+            ids = (id for id, _ in lines_of(part_path(ledger.folder, part.number)))
+            if all(setup.is_done(row_id_of(id, setup.calls)) for id in ids):
+                await setup.sync()
+                await ledger.advance(part, Stage.SETTLED)
 
 
 async def restore_file(part: Part, folder: Path, api: EndpointApi) -> bool:
@@ -122,9 +137,11 @@ async def _adopt(
     return True
 
 
-async def open_rows(ledger: Ledger, endpoints: PartEndpoints, is_done: Callable[[str], bool]) -> OpenRows:
+async def open_rows(
+    ledger: Ledger, endpoints: PartEndpoints, is_done: Callable[[str], bool], calls: RowCalls
+) -> OpenRows:
     """The rows of the parts that are not settled. A part whose requests are nowhere has no batch."""
-    rows = OpenRows()
+    rows = OpenRows(calls)
     for part in ledger.parts.values():
         if part.stage is Stage.SETTLED:
             continue
