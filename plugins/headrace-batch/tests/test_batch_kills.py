@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -21,10 +22,18 @@ from scripted_batches import Accident, Killed, ScriptedBatches
 
 EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "20"))
 ROWS = [{"id": f"r{number}", "name": f"r{number}"} for number in range(23)]
+STEPS = [headrace.Step("first", "{name}"), headrace.Step("second", "{first}", when="first != 'r7'")]
+KINDS: dict[str, tuple[dict[str, Any], int]] = {
+    "single": ({"prompt": "{name}"}, 0),
+    "steps": ({"steps": STEPS}, 2),
+    "samples": ({"prompt": "{name}", "samples": 2, "choices": [row["name"] for row in ROWS]}, 2),
+}
+"""The arguments of each kind of run, and how many calls a row has; this endpoint gives one answer to each."""
+
 ACCIDENTS: list[Accident] = ["kill_before", "kill_after", "lost_before", "lost_after", "late", "500_before"]
 
 
-def session(endpoint: ScriptedBatches, out: Path, clock: trio.testing.MockClock) -> bool:
+def session(endpoint: ScriptedBatches, out: Path, clock: trio.testing.MockClock, kind: str) -> bool:
     """One session of the run; returns whether it ended by itself."""
 
     async def main() -> None:
@@ -32,7 +41,7 @@ def session(endpoint: ScriptedBatches, out: Path, clock: trio.testing.MockClock)
             base_url="https://batches.test/v1", model="m", policies=[], transport=endpoint
         ) as client:
             engine = BatchEngine(max_requests=5)
-            await headrace.run(client, ROWS, out=out, prompt="{name}", id_column="id", engine=engine)
+            await headrace.run(client, ROWS, out=out, id_column="id", engine=engine, **KINDS[kind][0])
 
     try:
         with pytest.MonkeyPatch.context() as patch:
@@ -51,17 +60,34 @@ def is_kill(error: BaseException) -> bool:
     return isinstance(error, Killed)
 
 
+def calls_of(kind: str) -> list[str]:
+    """The custom ids of all calls."""
+    most = KINDS[kind][1]
+    if not most:
+        return [row["id"] for row in ROWS]
+    skipped = {"r7-2"} if kind == "steps" else set()
+    return [id for row in ROWS for call in range(1, most + 1) if (id := f"{row['id']}-{call}") not in skipped]
+
+
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(
-    accidents=st.dictionaries(st.integers(0, 60), st.sampled_from(ACCIDENTS), max_size=12),
+    accidents=st.dictionaries(st.integers(0, 90), st.sampled_from(ACCIDENTS), max_size=12),
     failures=st.sampled_from([0.0, 0.3]),
     listing_delay=st.sampled_from([0.0, 10.0, 25.0]),
     seed=st.integers(0, 1000),
+    kind=st.sampled_from(list(KINDS)),
 )
-@example(accidents=dict.fromkeys(range(40), "kill_after"), failures=0.3, listing_delay=25.0, seed=1)
-@example(accidents=dict.fromkeys(range(1, 60, 4), "late"), failures=0.0, listing_delay=10.0, seed=2)
+@example(
+    accidents=dict.fromkeys(range(40), "kill_after"), failures=0.3, listing_delay=25.0, seed=1, kind="single"
+)
+@example(
+    accidents=dict.fromkeys(range(40), "kill_after"), failures=0.3, listing_delay=25.0, seed=1, kind="steps"
+)
+@example(
+    accidents=dict.fromkeys(range(1, 60, 4), "late"), failures=0.0, listing_delay=10.0, seed=2, kind="samples"
+)
 def test_each_row_is_paid_once_and_has_one_line(
-    accidents: dict[int, Accident], failures: float, listing_delay: float, seed: int
+    accidents: dict[int, Accident], failures: float, listing_delay: float, seed: int, kind: str
 ) -> None:
     endpoint = ScriptedBatches(accidents, failures=failures, listing_delay=listing_delay, seed=seed)
     clock_start = 0.0
@@ -70,7 +96,7 @@ def test_each_row_is_paid_once_and_has_one_line(
         for _ in range(len(accidents) + 1):
             clock = trio.testing.MockClock(autojump_threshold=0)
             clock.jump(clock_start)
-            ended = session(endpoint, out, clock)
+            ended = session(endpoint, out, clock, kind)
             clock_start = clock.current_time()
             if ended:
                 break
@@ -81,6 +107,6 @@ def test_each_row_is_paid_once_and_has_one_line(
     assert all(
         line["response"]["body"]["choices"][0]["message"]["content"] == line["custom_id"] for line in lines
     )
-    assert endpoint.billed == {row["id"]: 1 for row in ROWS}
+    assert endpoint.billed == dict.fromkeys(calls_of(kind), 1)
     parts = Counter(batch.metadata["headrace_part"] for batch in endpoint.batches.values() if batch.counts)
     assert set(parts.values()) == {1}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,6 @@ import headrace
 from batch_runs import URL, lines_of, rows, run_at_once
 from headrace.bulk import Result
 from headrace_batch import BatchEngine
-from headrace_batch.part import Stage
-from headrace_batch.ledger import read_ledger
-from headrace_cost import Cost
 from scripted_batches import BATCH_TIME, ScriptedBatches
 
 pytestmark = pytest.mark.trio
