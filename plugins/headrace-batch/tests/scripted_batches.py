@@ -59,6 +59,7 @@ class ScriptedBatches:
         accidents: What happens to a request, by its number.
         failures: The share of rows that fail or expire, in the first two batches of a row.
         max_requests: The most rows of a batch.
+        max_bytes: The largest file of a batch.
         max_enqueued: The most rows of all batches that have not ended.
         refusal: The code with which all batches are refused.
         lines_of: Changes the files with results.
@@ -73,6 +74,7 @@ class ScriptedBatches:
     listing_delay: float = 0.0
     seed: int = 0
     max_requests: int = 1_000
+    max_bytes: int = 1_000_000
     max_enqueued: int = 1_000
     refusal: str = ""
     lines_of: Any = None
@@ -205,6 +207,10 @@ class ScriptedBatches:
         if rows > self.max_requests:
             batch.status = "failed"
             batch.problems = [{"code": "too_many_tasks", "message": f"{rows} requests", "line": None}]
+        if len(file.content) > self.max_bytes:
+            batch.status = "failed"
+            message = f"The batch input file is larger than {self.max_bytes} bytes"
+            batch.problems = [{"code": "file_too_large", "message": message, "line": None}]
         enqueued = sum(
             each.file.content.count(b"\n") for each in self.batches.values() if each.status == "in_progress"
         )

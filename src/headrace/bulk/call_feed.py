@@ -117,6 +117,7 @@ class CallFeed(ItemFeed):
             if call is not None:
                 self._out += 1
                 return call
+            self._must_stop()  # the rows may have ended before the run had to stop
             if not self._is_reading and (self.cut_short or not self._out):
                 raise StopAsyncIteration
             changed = self._changed

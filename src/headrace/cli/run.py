@@ -243,7 +243,7 @@ def run(
         from headrace.cli.dry_run_steps import preview_steps
 
         if steps is not None:
-            click.echo(preview_steps(client, prepared))
+            click.echo(preview_steps(client, prepared, executor_engine))
         elif sample is None:
             click.echo(preview(client, prepared, executor_engine))
         else:

@@ -136,7 +136,7 @@ class BatchExecutor:
         live = self._live()
         rows = sum(part.outstanding or part.rows for part in live)
         go = "goes" if len(live) == 1 else "go"
-        return f"{_batches(live)} with {rows:,} rows {go} on at the endpoint."
+        return f"{_batches(live)} with {rows:,} row{'' if rows == 1 else 's'} {go} on at the endpoint."
 
     async def _follow(self) -> None:
         """Send what was drawn, until nothing is left to send and to wait for, or the session leaves."""

@@ -176,6 +176,9 @@ class PartDriver:
         first = problems[0]
         text = f"{first.code} {first.message}"
         of_lines = {each.line: each.message for each in problems if each.line is not None}
+        by_size = "size" in text or "large" in text or "bytes" in text
+        if part.rows == 1 and by_size and _TOO_LARGE.search(text):
+            of_lines = of_lines or {1: first.message}  # no smaller part can have this row
         others = any(each.at_endpoint and each is not part for each in self._ledger.parts.values())
         if _TOKEN_LIMIT.search(text) and others:
             await self._ledger.advance(part, Stage.UPLOADED, refused=batch.id)
@@ -187,7 +190,6 @@ class PartDriver:
             await self._setup.sync()
             await self._ledger.advance(part, Stage.SETTLED, refused=batch.id)
         elif (_TOO_LARGE.search(text) or _TOKEN_LIMIT.search(text)) and part.rows > 1:
-            by_size = "size" in text or "large" in text or "bytes" in text
             limit = (part.size if by_size else part.rows) // 2
             await self._ledger.learn("bytes" if by_size else "requests", limit)
             self._setup.notify(f"Batch {batch.id} is too large for the endpoint; smaller ones are made.")
