@@ -61,6 +61,7 @@ class ScriptedBatches:
         max_requests: The most rows of a batch.
         max_bytes: The largest file of a batch.
         max_enqueued: The most rows of all batches that have not ended.
+        rejects_n: Whether requests for several answers are not valid.
         refusal: The code with which all batches are refused.
         lines_of: Changes the files with results.
         listing_delay: Seconds until a file or batch is in the lists.
@@ -76,6 +77,7 @@ class ScriptedBatches:
     max_requests: int = 1_000
     max_bytes: int = 1_000_000
     max_enqueued: int = 1_000
+    rejects_n: bool = False
     refusal: str = ""
     lines_of: Any = None
     requests: int = 0
@@ -133,7 +135,10 @@ class ScriptedBatches:
             id = line["custom_id"]
             chance = random.Random(f"{self.seed} {batch.metadata} {id} {self.rounds[id]}").random()
             self.rounds[id] += 1
-            if cancelled:
+            if self.rejects_n and "n" in line["body"]:
+                body = {"error": {"message": "unknown parameter n", "code": None}}
+                result = {"custom_id": id, "response": {"status_code": 400, "body": body}, "error": None}
+            elif cancelled:
                 result = _error_line(id, "batch_cancelled")
             elif self.rounds[id] < 3 and chance < self.failures / 2:
                 result = _error_line(id, "batch_expired")

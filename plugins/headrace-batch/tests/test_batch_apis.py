@@ -18,7 +18,7 @@ from headrace.testing.server import Behaviour, endpoint_process
 from headrace_batch import BatchEngine
 
 CHAT = [{"role": "user", "content": "Hello"}]
-BODIES = {
+BODIES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": CHAT},
     "/v1/completions": {"prompt": "Hello"},
     "/v1/responses": {"input": "Hello"},

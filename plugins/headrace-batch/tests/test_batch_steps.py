@@ -46,7 +46,7 @@ def client_of(endpoint: ScriptedBatches, policies: Any = ()) -> headrace.Client:
 async def run(
     endpoint: ScriptedBatches, out: Path, *, engine: Any = "batch", items: Any = None, **arguments: Any
 ) -> Result:
-    given = {} if "prompt" in arguments else {"steps": STEPS}
+    given: dict[str, Any] = {} if "prompt" in arguments else {"steps": STEPS}
     async with client_of(endpoint) as client:
         return await headrace.run(
             client, items or rows(ROWS), out=out, id_column="id", engine=engine, **given, **arguments
@@ -187,6 +187,16 @@ async def test_each_answer_of_a_row_is_a_call_where_the_endpoint_gives_one(
     assert sizes(endpoint) == [ROWS] * 3
     contents = [batch.file.content for batch in endpoint.batches.values()]
     assert [b'"n":3' in content for content in contents] == [True, False, False]
+
+
+async def test_answers_come_one_by_one_where_the_endpoint_rejects_several(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out = ScriptedBatches(rejects_n=True), tmp_path / "out.jsonl"
+    result = await run(endpoint, out, prompt="{name}", samples=2)
+    assert (result.succeeded, errors_of(out)) == (ROWS, {})
+    assert endpoint.billed == {f"r{row}-{call}": 1 for row in range(ROWS) for call in (1, 2)}
+    assert sizes(endpoint) == [ROWS] * 3
 
 
 async def test_a_step_that_fails_names_itself_and_its_row(
