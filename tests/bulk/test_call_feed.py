@@ -58,7 +58,7 @@ class Rounds:
 
     async def _call(self, handle: ResultHandler) -> None:
         drawn, self._drawn = self._drawn, []
-        self.rounds.append([(item.id, item.call) for item in drawn])
+        self.rounds.append(sorted((item.id, item.call) for item in drawn))
         await self._setup.call(drawn, handle)
 
 
