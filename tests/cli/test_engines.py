@@ -78,6 +78,23 @@ def test_an_engine_gets_the_job_and_its_own_options(bring: Callable[..., None]) 
     assert client.settings.model == "m"
 
 
+def test_a_job_file_goes_with_the_options_of_an_engine(
+    bring: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = 'input = "in.csv"\nout = "out"\nmodel = "m"\n'
+    Path("job.toml").write_text(f'{job}prompt = "{{a}}"\n')
+    Path("steps.toml").write_text(f'{job}[[step]]\nname = "one"\nprompt = "{{a}}"\n')
+    farm = Farm()
+    bring(farm)
+    result = CliRunner().invoke(cli, ["run", "job.toml", "--engine", "farm", "--hands", "5"])
+    assert result.exit_code == 0, result.output
+    assert (farm.jobs[0][0].prompt, farm.jobs[0][1]["hands"]) == ("{a}", 5)
+    refused = CliRunner().invoke(cli, ["run", "steps.toml", "--engine", "farm", "--hands", "5"])
+    assert "--engine farm: has no jobs with steps; leave it out" in refused.output
+    assert (refused.exit_code, len(farm.jobs)) == (2, 1)
+
+
 @pytest.mark.parametrize("arguments", [["--engine", "farm"], ["--engine=farm"], ["--hands", "3"]])
 def test_help_with_an_engine_shows_its_options(bring: Callable[..., None], arguments: list[str]) -> None:
     bring(Farm())

@@ -43,7 +43,9 @@ class ScriptedBatches:
         max_requests: The most rows of a batch.
         max_enqueued: The most rows of all batches that have not ended.
         max_bytes: The most bytes of a file.
+        max_input_bytes: The most bytes of a file of which a batch is made.
         expiring: Whether batches expire when half of their rows are answered.
+        rejects_n: Whether requests for several answers are not valid.
         refusal: The code with which all batches are refused.
         lines_of: Changes the files with results.
         listing_delay: Seconds until a file or batch is in the lists.
@@ -60,7 +62,9 @@ class ScriptedBatches:
     max_requests: int = 1_000
     max_enqueued: int = 1_000
     max_bytes: int = 1_000_000
+    max_input_bytes: int = 1_000_000
     expiring: bool = False
+    rejects_n: bool = False
     refusal: str = ""
     lines_of: Any = None
     requests: int = 0
@@ -132,7 +136,10 @@ class ScriptedBatches:
             id = line["custom_id"]
             chance = random.Random(f"{self.seed} {batch.metadata} {id} {self.rounds[id]}").random()
             self.rounds[id] += 1
-            if cancelled:
+            if self.rejects_n and "n" in line["body"]:
+                body = {"error": {"message": "unknown parameter n", "code": None}}
+                result = {"custom_id": id, "response": {"status_code": 400, "body": body}, "error": None}
+            elif cancelled:
                 result = self.form.error_line(id, "batch_cancelled")
             elif self.rounds[id] < 3 and chance < self.failures / 2:
                 result = self.form.error_line(id, "batch_expired")
@@ -232,6 +239,9 @@ class ScriptedBatches:
         rows = file.content.count(b"\n")
         if rows > self.max_requests:
             batch.problems = [{"code": "too_many_tasks", "message": f"too many: {rows}", "line": None}]
+        if len(file.content) > self.max_input_bytes:
+            message = f"The batch input file is larger than {self.max_input_bytes} bytes"
+            batch.problems = [{"code": "file_too_large", "message": message, "line": None}]
         enqueued = sum(
             each.file.content.count(b"\n") for each in self.batches.values() if each.status == "in_progress"
         )

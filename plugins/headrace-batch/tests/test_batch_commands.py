@@ -53,13 +53,24 @@ def test_a_run_is_left_looked_at_fetched_and_cancelled(
             assert (refused.exit_code, message in refused.output) == (2, True), refused.output
 
 
-def test_a_dry_run_shows_both_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        'run in.csv --out o.jsonl --prompt "{name}"',
+        "run job.toml --out o.jsonl",
+        "embed in.csv --out o.parquet --column name",
+    ],
+)
+def test_a_dry_run_shows_both_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.chdir(tmp_path)
     Path("in.csv").write_text("id,name\nr1,n1\n")
+    Path("job.toml").write_text('input = "in.csv"\n[[step]]\nname = "one"\nprompt = "{name}"\n')
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    shown = invoke(
-        'run in.csv --out o.jsonl --model deepseek-v3.2 --prompt "{name}" --engine batch --dry-run'
-    )
-    assert shown.exit_code == 0
+    shown = invoke(f"{command} --model deepseek-v3.2 --engine batch --dry-run")
+    assert shown.exit_code == 0, shown.output
     assert "cost       at once: $0.0" in shown.output
     assert "; batch: $0.0" in shown.output
+    if "embed" in command:
+        refused = invoke(f"{command} --model m --engine batch --batch-size 4")
+        message = "--batch-size 4: leave it out; with --engine, each text is a request of its own"
+        assert (refused.exit_code, message in refused.output) == (2, True), refused.output

@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -24,6 +25,15 @@ from scripted_forms import OpenAIForm
 
 EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "20"))
 ROWS = [{"id": f"r{number}", "name": f"r{number}"} for number in range(23)]
+STEPS = [headrace.Step("first", "{name}"), headrace.Step("second", "{first}", when="first != 'r7'")]
+KINDS: dict[str, tuple[dict[str, Any], int]] = {
+    "single": ({"prompt": "{name}"}, 0),
+    "adopting": ({"prompt": "{name}"}, 0),
+    "steps": ({"steps": STEPS}, 2),
+    "samples": ({"prompt": "{name}", "samples": 2, "choices": [row["name"] for row in ROWS]}, 2),
+}
+"""The arguments of each kind of run, and how many calls a row has; this endpoint gives one answer to each."""
+
 ACCIDENTS: list[Accident] = ["kill_before", "kill_after", "lost_before", "lost_after", "late", "500_before"]
 
 
@@ -41,14 +51,14 @@ def other_batch(form: OpenAIForm) -> bytes:
 
 
 def session(
-    endpoint: ScriptedBatches, out: Path, clock: trio.testing.MockClock, adopt: Sequence[str]
+    endpoint: ScriptedBatches, out: Path, clock: trio.testing.MockClock, kind: str, adopt: Sequence[str]
 ) -> bool:
     """One session of the run; returns whether it ended by itself."""
 
     async def main() -> None:
         async with client_of(endpoint) as client:
             engine = BatchEngine(max_requests=5, adopt=adopt)
-            await headrace.run(client, ROWS, out=out, prompt="{name}", id_column="id", engine=engine)
+            await headrace.run(client, ROWS, out=out, id_column="id", engine=engine, **KINDS[kind][0])
 
     try:
         with pytest.MonkeyPatch.context() as patch:
@@ -67,14 +77,23 @@ def is_kill(error: BaseException) -> bool:
     return isinstance(error, Killed)
 
 
+def calls_of(kind: str) -> list[str]:
+    """The custom ids of all calls."""
+    most = KINDS[kind][1]
+    if not most:
+        return [row["id"] for row in ROWS]
+    skipped = {"r7-2"} if kind == "steps" else set()
+    return [id for row in ROWS for call in range(1, most + 1) if (id := f"{row['id']}-{call}") not in skipped]
+
+
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(
-    accidents=st.dictionaries(st.integers(0, 60), st.sampled_from(ACCIDENTS), max_size=12),
+    accidents=st.dictionaries(st.integers(0, 90), st.sampled_from(ACCIDENTS), max_size=12),
     failures=st.sampled_from([0.0, 0.3]),
     listing_delay=st.sampled_from([0.0, 10.0, 25.0]),
     seed=st.integers(0, 1000),
     form=st.sampled_from([OpenAIForm(), *OTHER_FORMS]),
-    adopts=st.booleans(),
+    kind=st.sampled_from(list(KINDS)),
 )
 @example(
     accidents=dict.fromkeys(range(40), "kill_after"),
@@ -82,7 +101,15 @@ def is_kill(error: BaseException) -> bool:
     listing_delay=25.0,
     seed=1,
     form=OTHER_FORMS[3],
-    adopts=True,
+    kind="adopting",
+)
+@example(
+    accidents=dict.fromkeys(range(40), "kill_after"),
+    failures=0.3,
+    listing_delay=25.0,
+    seed=1,
+    form=OpenAIForm(),
+    kind="steps",
 )
 @example(
     accidents=dict.fromkeys(range(1, 60, 4), "late"),
@@ -90,7 +117,7 @@ def is_kill(error: BaseException) -> bool:
     listing_delay=10.0,
     seed=2,
     form=OTHER_FORMS[2],
-    adopts=False,
+    kind="samples",
 )
 def test_each_row_is_paid_once_and_has_one_line(
     accidents: dict[int, Accident],
@@ -98,17 +125,17 @@ def test_each_row_is_paid_once_and_has_one_line(
     listing_delay: float,
     seed: int,
     form: OpenAIForm,
-    adopts: bool,
+    kind: str,
 ) -> None:
     endpoint = ScriptedBatches(accidents, form, failures=failures, listing_delay=listing_delay, seed=seed)
-    adopt = [endpoint.make_batch(other_batch(form))] if adopts else []
+    adopt = [endpoint.make_batch(other_batch(form))] if kind == "adopting" else []
     clock_start = 0.0
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out.jsonl")
         for _ in range(len(accidents) + 1):
             clock = trio.testing.MockClock(autojump_threshold=0)
             clock.jump(clock_start)
-            ended = session(endpoint, out, clock, adopt)
+            ended = session(endpoint, out, clock, kind, adopt)
             clock_start = clock.current_time()
             if ended:
                 break
@@ -120,7 +147,7 @@ def test_each_row_is_paid_once_and_has_one_line(
         line["response"]["body"]["choices"][0]["message"]["content"] == line["custom_id"] for line in lines
     )
     billed = {id: number for id, number in endpoint.billed.items() if id != "other"}
-    assert billed == {row["id"]: 1 for row in ROWS}
+    assert billed == dict.fromkeys(calls_of(kind), 1)
     own = [batch for batch in endpoint.batches.values() if batch.id not in adopt and batch.counts]
     parts = Counter(batch.file.name for batch in own)
     assert set(parts.values()) == {1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,20 @@ from scripted_batches import ScriptedBatches
 
 LARGE = st.integers(0, 2**63)
 IDS = st.text(st.characters(), min_size=1, max_size=200)
-ROWS = st.tuples(st.integers(1, 3), LARGE, LARGE, st.integers(0, 2**32 - 1), st.integers(0, 99), LARGE, LARGE)
+SMALL = st.integers(0, 2**32 - 1)
+TAGS = st.dictionaries(st.text(max_size=60), st.text(max_size=60), max_size=2)
+ROWS = st.tuples(st.integers(1, 3), LARGE, LARGE, SMALL, st.integers(0, 99), LARGE, LARGE, SMALL, TAGS)
+
+
+def loader(part: int, line: int, step: int, tags: Mapping[str, str]) -> Callable[[str], Request]:
+    return lambda id: Request({"from": [part, line, step, id]}, tags=tags)
 
 
 def members(row: WaitingRow) -> tuple[Any, ...]:
     item, line = row
-    return item.index, item.id, item.number, item.digest, item.step, item.line, line, item.request.body
+    position = item.index, item.id, item.number, item.digest, item.step, item.line, line, item.call
+    assert item.tags == item.request.tags
+    return *position, dict(item.tags), item.request.body
 
 
 @settings(max_examples=30, deadline=None)
@@ -38,22 +47,24 @@ def test_rows_are_read_back_as_they_were(
     tmp_path_factory: pytest.TempPathFactory, ids: list[str], data: st.DataObject
 ) -> None:
     with closing(RowFile(tmp_path_factory.getbasetemp())) as file:
-        waiting = WaitingRows(file, lambda part, line: lambda id: Request({"from": [part, line, id]}))
+        waiting = WaitingRows(file, loader)
         added: dict[int, list[tuple[Any, ...]]] = {1: [], 2: [], 3: []}
         for id in ids:
-            part, index, number, digest, step, in_input, line = data.draw(ROWS)
-            waiting.add(part, WorkItem(index, id, Request({}), number, digest, step, in_input), line)
-            added[part].append((index, id, number, digest, step, in_input, line, {"from": [part, line, id]}))
+            part, index, number, digest, step, in_input, line, call, tags = data.draw(ROWS)
+            item = WorkItem(index, id, Request({}), number, digest, step, in_input, call, tags)
+            waiting.add(part, item, line)
+            position = index, id, number, digest, step, in_input, line, call
+            added[part].append((*position, tags, {"from": [part, line, step, id]}))
         for part, expected in added.items():
             chain = waiting.take(part)
             assert list(map(members, chain)) == expected[::-1]
             by_id, (taken, rest) = RowsById(chain), (expected[::2], expected[1::2])
             for each in taken:
-                row = by_id.take(custom_id_of(each[1]))
+                row = by_id.take(custom_id_of(each[1], each[7]))
                 assert row is not None
                 assert members(row) == each
-                assert by_id.take(custom_id_of(each[1])) is None
-                assert custom_id_of(each[1]) in by_id
+                assert by_id.take(custom_id_of(each[1], each[7])) is None
+                assert custom_id_of(each[1], each[7]) in by_id
             assert sorted(map(members, by_id.take_rest()), key=str) == sorted(rest, key=str)
             assert by_id.take("another") is None
             assert "another" not in by_id

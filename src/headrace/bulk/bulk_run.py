@@ -240,6 +240,7 @@ class BulkRun:
 
     async def _call_when_stopping(self, stop: Callable[[], None]) -> None:
         await self._stopping.wait()
+        self._feed.take_back(0)  # so that it notices, even if no further result comes
         stop()
 
     async def _sync_regularly(self) -> None:

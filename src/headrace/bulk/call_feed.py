@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from headrace.bulk.executor import WorkItem
 from headrace.bulk.item_feed import ItemFeed
@@ -28,6 +29,11 @@ class CallFeed(ItemFeed):
     Args:
         *arguments: Those of `ItemFeed`.
         finish: Called with the result of a row that needs no call.
+
+    Attributes:
+        is_waiting: Whether the iterator waits for results: all rows were drawn, and each has its call.
+        when_waiting: Called when that becomes true. An executor whose calls take hours sets it; then many
+            rows without a call end no pass, because the next one would begin only after these calls.
     """
 
     def __init__(self, *arguments: Any, finish: Callable[[list[ItemResult]], None]) -> None:
@@ -41,12 +47,15 @@ class CallFeed(ItemFeed):
         self._read: WorkItem | None = None
         self._is_reading = self._is_exhausted = False
         self.cut_short: bool = False
+        self.is_waiting: bool = False
+        self.when_waiting: Callable[[], None] | None = None
+        self._is_continued = False
 
     def items(self) -> Any:
         """See `ItemFeed.items`."""
         self._further.clear()  # they are among the unfinished ones
         self._without_call = 0
-        self._is_exhausted = False
+        self._is_exhausted = self._is_continued = False
         self._new = super().items()
         return self
 
@@ -61,6 +70,7 @@ class CallFeed(ItemFeed):
         self._wake()
 
     def _wake(self) -> None:
+        self.is_waiting = False
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 
@@ -103,13 +113,32 @@ class CallFeed(ItemFeed):
         while True:
             call = self._next_further()
             if call is None:
-                call = self._take_read() if self._is_async else next(self._new, None)
+                call = self._take_read() if self._is_async else await self._next_new()
             if call is not None:
                 self._out += 1
                 return call
+            self._must_stop()  # the rows may have ended before the run had to stop
             if not self._is_reading and (self.cut_short or not self._out):
                 raise StopAsyncIteration
-            await self._changed.wait()
+            changed = self._changed
+            if self.when_waiting is not None and not self._is_reading:
+                self.is_waiting = True
+                self.when_waiting()
+            await changed.wait()
+
+    async def _next_new(self) -> WorkItem | None:
+        """The next new row. After many rows without a call, other tasks get a turn first."""
+        while True:
+            call = next(self._new, None)
+            if call is not None or self.cut_short or self._without_call < _MOST_WITHOUT_CALL:
+                return call
+            self._without_call = 0
+            await anyio.lowlevel.checkpoint()
+            self._is_continued = True
+            self._new = self._items()
+
+    def _unfinished(self) -> Iterator[WorkItem]:
+        return iter(()) if self._is_continued else super()._unfinished()
 
     def _next_further(self) -> WorkItem | None:
         if not self._further or self.cut_short or self._must_stop():
@@ -119,8 +148,10 @@ class CallFeed(ItemFeed):
         return self._begin(call)
 
     def _must_stop(self) -> bool:
-        self.cut_short = self.cut_short or super()._must_stop() or self._without_call >= _MOST_WITHOUT_CALL
-        return self.cut_short
+        many = self._without_call >= _MOST_WITHOUT_CALL
+        ends_pass = many and (self.when_waiting is None or self._is_async)
+        self.cut_short = self.cut_short or super()._must_stop() or ends_pass
+        return self.cut_short or many
 
     def _draw(self, item: Item) -> WorkItem | None:
         found = self._calls.first(item)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from decimal import Decimal
 from typing import Protocol, TypeAlias
 
@@ -16,6 +16,7 @@ from headrace.bulk.item_result import ItemResult, item_result
 from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
 from headrace.calls import Outcome, Request
 from headrace.client import Client
+from headrace.endpoint import EMPTY
 from headrace.errors import HeadraceError
 
 
@@ -27,7 +28,8 @@ class WorkItem:
     see `DrawnItems`. If no request can be made for the item, the error is passed. Reading ``request`` raises
     it, so the item fails without a call, like a call whose request is not valid. ``digest`` is that of its
     row, see `Task.digest`, and ``line`` is its `Item.line`. ``step`` is the place of its step in a job with
-    steps, from 0.
+    steps, from 0. ``call`` tells the calls of a row apart, by the same numbers in all sessions; it is 0 if
+    each row has one call. ``tags`` are those of the request, for executors that keep requests elsewhere.
     """
 
     index: int
@@ -37,6 +39,8 @@ class WorkItem:
     digest: int = 0
     step: int = 0
     line: int = 0
+    call: int = 0
+    tags: Mapping[str, str] = EMPTY
 
     @property
     def request(self) -> Request:
@@ -73,7 +77,8 @@ class Executor(Protocol):
         """Draw items while more calls can be made, and return when all results are handled.
 
         A result is handled as soon as the tasks that are ready now have run. An exception from ``handle``
-        ends the work.
+        ends the work. Of a run whose rows need several calls, the items are a `CallFeed`: an asynchronous
+        iteration over it waits for the calls that follow from results.
         """
 
 

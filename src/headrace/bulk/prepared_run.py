@@ -127,6 +127,11 @@ class PreparedRun:
         """The number of answers for each row; None for one answer, or several of a job with steps."""
         return self.task.samples if isinstance(self.task, Task) else None
 
+    @property
+    def _tasks(self) -> Sequence[CallTask]:
+        """The task of each step; one of a run without steps."""
+        return [step.task for step in self.task.steps] if isinstance(self.task, StepTask) else [self.task]
+
     def begin(self, journal: Journal | MemoryJournal | StdoutLines, **options: Any) -> BulkRun:
         """A session over the checked input; ``options`` are those of `BulkRun`."""
         steps = journal.steps if isinstance(journal, Journal) else None
@@ -175,24 +180,30 @@ class PreparedRun:
         """What an engine needs to make the calls of this run; the client may be opened later.
 
         Raises:
-            SettingsError: The run has no output file, or rows that need several calls.
+            SettingsError: The run has no output file.
         """
-        task = self.task
-        if isinstance(task, StepTask) or getattr(task, "samples", None) is not None:
-            raise SettingsError("engine=: leave out steps= and samples=; each row has one call in a batch")
+        task, tasks = self.task, self._tasks
         if not isinstance(journal, Journal):
             raise SettingsError("engine=: needs a file as out=, by which the run can be continued")
         carry_over(client, journal.spent)
+        steps = journal.steps
+
+        async def sync() -> None:
+            if steps is not None:
+                await steps.sync()
+            await journal.sync()
+
         return EngineSetup(
             client=client,
             out=journal.path,
             run_id=journal.run_id,
-            choices=task.choices,
-            answer=task.answer,
+            choices=[each.choices for each in tasks],
+            answers=[each.answer for each in tasks],
             fail_on=task.fail_on,
             spent=journal.spent,
+            calls="steps" if isinstance(task, StepTask) else "single" if self._samples is None else "samples",
             is_done=lambda id: journal.digest_of(id) is not None,
-            sync=journal.sync,
+            sync=sync,
             note_calls=journal.note_calls,
             notify=notify,
             drawn=drawn,
@@ -208,7 +219,6 @@ class PreparedRun:
     ) -> ProcessExecutor:
         """An executor over worker processes; see `ProcessExecutor`."""
         task = self.task
-        tasks = [step.task for step in task.steps] if isinstance(task, StepTask) else [task]
         return ProcessExecutor(
             make_client,
             processes,
@@ -216,7 +226,7 @@ class PreparedRun:
             on_event=on_event,
             spent=journal.spent,
             fail_on=task.fail_on,
-            steps=[(each.choices, each.answer) for each in tasks],
+            steps=[(each.choices, each.answer) for each in self._tasks],
         )
 
     def write_table(self) -> bool:

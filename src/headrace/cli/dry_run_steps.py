@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headrace.bulk.steps.step_task import PlannedStep
     from headrace.calls import Request
     from headrace.client import Client
+    from headrace.pipeline.bulk_engines import ExecutorEngine
 
 
 @attrs.define
@@ -35,10 +36,11 @@ class _Numbers:
 class _Preview:
     """The requests of all rows, with a placeholder for each answer."""
 
-    def __init__(self, client: Client, task: StepTask) -> None:
+    def __init__(self, client: Client, task: StepTask, engine: ExecutorEngine | None) -> None:
         self._model, self._task, self._price = client.settings.model, task, price_of(client)
         self._placeholders = {step.column: _placeholder(step) for step in task.steps}
-        self.estimate = Estimate()
+        self.estimate, self.with_engine = Estimate(), Estimate()
+        self.engine_price = getattr(engine, "price_of", lambda client: None)(client)
         self.numbers = {step.name: _Numbers() for step in task.steps}
         self.lines: list[str] = []
 
@@ -73,6 +75,8 @@ class _Preview:
         numbers.possible += unknown
         numbers.sure += not unknown
         self.estimate.add(request, self._price)
+        if self.engine_price is not None:
+            self.with_engine.add(request, self.engine_price)
         return [f"{heading}:", *shown_request(request)]
 
     def _note_failure(self, step: PlannedStep, error: InputError) -> None:
@@ -89,11 +93,14 @@ def _placeholder(step: PlannedStep) -> Any:
     return {name: f"<{step.column}.{name}>" for name in answer.schema.get("properties", {})}
 
 
-def preview_steps(client: Client, prepared: PreparedRun) -> str:
-    """The requests of the first rows, how many each step has, and an estimate; sends nothing."""
+def preview_steps(client: Client, prepared: PreparedRun, engine: ExecutorEngine | None = None) -> str:
+    """The requests of the first rows, how many each step has, and an estimate; sends nothing.
+
+    If ``engine`` has its own prices, both costs are shown.
+    """
     task, rows = prepared.task, prepared.check.finish()
     assert isinstance(task, StepTask)
-    preview = _Preview(client, task)
+    preview = _Preview(client, task, engine)
     for number, item in enumerate(task.source.items()):
         preview.add(item, shown=number < SHOWN)
     sure = sum(numbers.sure for numbers in preview.numbers.values())
@@ -106,7 +113,10 @@ def preview_steps(client: Client, prepared: PreparedRun) -> str:
     ]
     for place, step in enumerate(task.steps):
         lines.append(f"  {'' if place else 'steps':8}   {step.name}: {_text(preview.numbers[step.name])}")
-    lines += figures(preview.estimate, most)
+    costs = [("estimated", preview.estimate)]
+    if engine is not None and preview.engine_price is not None:
+        costs = [("at once", preview.estimate), (engine.name, preview.with_engine)]
+    lines += figures(preview.estimate, most, costs)
     if len(task.steps) > 1:
         lines.append(
             "  The answer of an earlier step is not known here; <name> stands for it. The estimate counts it "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headrace.cli import options
-from headrace.cli.help_sections import CommandWithSections
+from headrace.cli.engine_options import CommandWithEngines
 from headrace.cli.output_options import OutputArguments
 from headrace.cli.prompt_options import extra_body_of
 from headrace.cli.run import client_for, exit_code, run
@@ -21,7 +21,7 @@ _SECTIONS = {
     "Resuming": ("retry_failed", "only", "changed", "keep_done", "fresh"),
     "Model and requests": ("model", "dimensions", "batch_size", "extra_body"),
     "Endpoint and limits": ("base_url", "max_in_flight", "budget", "deadline", "wait_for_endpoint"),
-    "How it runs": ("dry_run", "as_json", "quiet", "verbose"),
+    "How it runs": ("dry_run", "engine", "as_json", "quiet", "verbose"),
 }
 """The options in the help."""
 
@@ -31,7 +31,7 @@ _OF_RUN = {name for names in _SECTIONS.values() for name in names if name not in
 
 
 @click.command(
-    cls=CommandWithSections,
+    cls=CommandWithEngines,
     sections=_SECTIONS,
     params=[each for each in run.params if each.name in _OF_RUN],
     short_help="Embed the texts of a column of a file.",
@@ -71,6 +71,7 @@ def embed(
     deadline: float | None,
     wait_for_endpoint: float,
     dry_run: bool,
+    engine: str | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -99,13 +100,17 @@ def embed(
     from headrace.cli.kept_command import kept_command
     from headrace.cli.progress import ProgressDisplay
     from headrace.cli.summary_output import SummaryOutput
-    from headrace.cli.terminal_run import perform, run_async
+    from headrace.cli.terminal_run import perform, perform_with_engine, run_async
     from headrace.errors import HeadraceError, JournalError, SettingsError
+    from headrace.pipeline.bulk_engines import ExecutorEngine
 
     if quiet and verbose:
         raise SettingsError("--quiet: leave out --verbose")
     if dry_run and (as_json or quiet):
         raise SettingsError("--dry-run: leave out --json and --quiet")
+    chosen, engine_values = embed.chosen(engine, others)
+    if chosen is not None and not isinstance(chosen, ExecutorEngine):
+        raise SettingsError(f"--engine {engine}: embeds no texts; leave it out")
     target = OutputArguments.pop(others)
     if target.to_stdout and as_json:
         raise SettingsError("--out -: leave out --json; stdout has only the lines")
@@ -139,16 +144,21 @@ def embed(
     if dry_run:
         from headrace.cli.embed_preview import preview_embedding
 
-        click.echo(preview_embedding(client, prepared))
+        click.echo(preview_embedding(client, prepared, chosen))
         return
     with prepared.open_journal(command=kept_command(client), **target.journal_options) as journal:
         bulk = prepared.begin(
             journal, wait_for_endpoint=wait_for_endpoint, deadline=deadline, notify=display.print_line
         )
         raise_file_limit(client.settings.max_in_flight)
-        executor = prepared.local_executor(client, journal)
         try:
-            summary = run_async(functools.partial(perform, bulk, executor, client, display))
+            if chosen is not None:
+                setup = prepared.engine_setup(client, journal, display.print_line)
+                open_executor = functools.partial(chosen.open_executor, setup, engine_values)
+                summary = run_async(lambda: perform_with_engine(bulk, open_executor, client, display))
+            else:
+                executor = prepared.local_executor(client, journal)
+                summary = run_async(functools.partial(perform, bulk, executor, client, display))
         except JournalError as error:  # calls were made: this is not a mistake in the command
             raise HeadraceError(str(error)) from error
         written = prepared.write_table()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from headrace.bulk.embedding import PreparedEmbedding
     from headrace.bulk.executor import WorkItem
     from headrace.client import Client
+    from headrace.pipeline.bulk_engines import ExecutorEngine
 
 _SHOWN = 3
 _BYTES_PER_TOKEN = 4
@@ -54,16 +55,23 @@ class _Texts:
                 self.lines += [printable(f"--- {item.id}"), printable(shown)]
 
 
-def preview_embedding(client: Client, prepared: PreparedEmbedding) -> str:
-    """The first texts, the number of requests, and an estimate of tokens and cost; sends nothing."""
+def preview_embedding(
+    client: Client, prepared: PreparedEmbedding, engine: ExecutorEngine | None = None
+) -> str:
+    """The first texts, the number of requests, and an estimate of tokens and cost; sends nothing.
+
+    With an engine, each text is a request. If it has its own prices, both costs are shown.
+    """
     from headrace.bulk.embedding.batch import batches_of
 
     prepared.check.finish()
     texts = _Texts(prepared)
-    requests = sum(1 for _ in batches_of(texts.items(), prepared.batch_size))
+    requests = sum(1 for _ in batches_of(texts.items(), prepared.batch_size if engine is None else 1))
     tokens = texts.size // _BYTES_PER_TOKEN
     model = client.settings.model
     cost = None if model is None else price_of(client)(model, tokens, 0)
+    engine_price = getattr(engine, "price_of", lambda client: None)(client)
+    engine_cost = None if model is None or engine_price is None else engine_price(model, tokens, 0)
     lines = [
         *texts.lines,
         f"{format_count(requests, 'request')} with {format_count(texts.number, 'text')} would be sent to "
@@ -76,6 +84,8 @@ def preview_embedding(client: Client, prepared: PreparedEmbedding) -> str:
     lines.append(f"  tokens     about {tokens:,} in")
     if cost is None:
         lines.append("  cost       unknown: the model has no price, or headrace-cost is not installed")
-    else:
+    elif engine is None or engine_cost is None:
         lines.append(f"  cost       estimated: {format_usd(cost)}")
+    else:
+        lines.append(f"  cost       at once: {format_usd(cost)}; {engine.name}: {format_usd(engine_cost)}")
     return "\n".join(lines)

@@ -30,8 +30,7 @@ class CommandWithEngines(CommandWithSections):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments; load the engines first if they may be needed."""
-        if self._engines is None and any(each.partition("=")[0] == "--engine" for each in args):
-            _ = self.engines
+        self.load_engines(args)
         try:
             return super().parse_args(ctx, list(args))
         except click.NoSuchOption:
@@ -39,6 +38,11 @@ class CommandWithEngines(CommandWithSections):
                 raise
             _ = self.engines
             return super().parse_args(ctx, args)
+
+    def load_engines(self, args: list[str]) -> None:
+        """Load the engines if these arguments name one."""
+        if self._engines is None and any(each.partition("=")[0] == "--engine" for each in args):
+            _ = self.engines
 
     @property
     def engines(self) -> dict[str, AnyEngine]:

@@ -48,6 +48,7 @@ class CommandWithJobs(CommandWithEngines):
 
     def _given(self, ctx: click.Context, args: list[str]) -> dict[str, object]:
         """The arguments as they stand; none if they cannot be parsed, which is an error later."""
+        self.load_engines(args)
         try:
             return self.make_parser(ctx).parse_args(list(args))[0]
         except click.UsageError:

@@ -177,9 +177,10 @@ def run(
     }
     job_file = job_of(click.get_current_context())
     steps = None if job_file is None else job_file.make_steps()
-    if steps is not None and (sample is not None or chosen is not None):
-        option = "--engine" if chosen is not None else "--sample"
-        raise SettingsError(f"{option}: not for a job with steps; leave it out")
+    if steps is not None and sample is not None:
+        raise SettingsError("--sample: not for a job with steps; leave it out")
+    if steps is not None and isinstance(chosen, Engine):
+        raise SettingsError(f"--engine {engine}: has no jobs with steps; leave it out")
     if sample is not None and here["samples"] is not None:
         raise SettingsError("--sample: leave out --samples; an endpoint may need several requests for a row")
     executor_engine = chosen if isinstance(chosen, ExecutorEngine) else None
@@ -242,7 +243,7 @@ def run(
         from headrace.cli.dry_run_steps import preview_steps
 
         if steps is not None:
-            click.echo(preview_steps(client, prepared))
+            click.echo(preview_steps(client, prepared, executor_engine))
         elif sample is None:
             click.echo(preview(client, prepared, executor_engine))
         else:

@@ -192,14 +192,14 @@ async def test_the_vectors_of_a_run_are_answers(tmp_path: Path) -> None:
     assert page.count('"a vector of 2 numbers"') == 2
 
 
-SAMPLES = [["rot", None, "blau", "rot"], ["blau", "blau", "rot", "blau"]]
+SAMPLES: list[list[str | None]] = [["rot", None, "blau", "rot"], ["blau", "blau", "rot", "blau"]]
 
 
 @pytest.mark.parametrize("vote", [False, True])
 def test_all_answers_of_a_row_with_samples_are_counted_or_the_voted_one(line: MakeLine, vote: bool) -> None:
     lines = []
     for number, samples in enumerate(SAMPLES):
-        votes = Counter(filter(None, samples))
+        votes = Counter(each for each in samples if each is not None)
         made = json.loads(line(number))
         made["headrace"] |= {"answers": samples}
         made["headrace"] |= {"answer": votes.most_common()[0][0], "votes": votes} if vote else {}

@@ -53,6 +53,7 @@ def test_paths_work_with_and_without_the_version(prefix: str) -> None:
         ("GET", "/v1/chat/completions", 405),
         ("PUT", "/v1/embeddings", 405),
         ("GET", "/v1/responses", 405),
+        ("GET", "/v1/completions", 405),
         ("POST", "/v1/models", 405),
         ("DELETE", "/v1/models/m", 405),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,14 +127,14 @@ class AdoptedRows:
         os.pwrite(self._file, kept, self._end)
         self._end += len(kept)
 
-    def request(self, id: str, answer: Any) -> Request:
-        """The request that was kept for a row; ``answer`` is the format of its answer."""
+    def request(self, id: str, answer: Any, tags: Mapping[str, str]) -> Request:
+        """The request that was kept for a row, with the format of its answer and its tags."""
         place = self._places.get(custom_id_of(id)) or b""
         found = _decode(os.pread(self._file, int.from_bytes(place[_SIZE:]), int.from_bytes(place[:_SIZE])))
         body: Any = EncodedBody(bytes(found.body))
         if found.model is not None and body.get("model") != found.model:
             body = {**body, "model": found.model}
-        return Request(body, found.path, id=id, answer=answer)
+        return Request(body, found.path, id=id, answer=answer, tags=tags)
 
     def describe(self, is_done: Callable[[str], bool]) -> list[str]:
         """What a user should know about the requests of adopted batches, now that all rows are drawn."""

@@ -82,7 +82,7 @@ def fetch(context: click.Context, out: str) -> None:
 
     command = run_identity(out).command
     arguments = [] if command is None else shlex.split(command)[1:]
-    if not arguments or arguments[0] != "run":
+    if not arguments or arguments[0] not in ("run", "embed"):
         raise SettingsError(f"{out}: the run was begun from Python; call headrace.run again to continue it")
     arguments = [each for each in arguments if each != "--detach"]
     if not any(each == "--engine" or each.startswith("--engine=") for each in arguments):

@@ -112,7 +112,7 @@ async def _opened(setup: EngineSetup, options: BatchOptions) -> AsyncIterator[Ex
         money = PartMoney(batch_prices(setup.client))
         await adopt(options.adopt, setup, ledger, endpoints.all(), money)
         with closing(RowFile(ledger.folder)) as of_parts, closing(RowFile(ledger.folder)) as waiting:
-            rows = await open_rows(ledger, endpoints, setup.is_done, of_parts)
+            rows = await open_rows(ledger, endpoints, setup, of_parts)
             with closing(rows.adopted):
                 yield BatchExecutor(setup, options, ledger, endpoints, money, rows, waiting)
     finally:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+import itertools
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +14,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
-from headrace import HeadraceError, Outcome, Request, RunDetached
+from headrace import HeadraceError, Outcome, Request, RequestError, RunDetached
 from headrace.bulk import EngineSetup, ResultHandler, WorkItem
 from headrace.plugins import EncodedBody, encode_body, task_group
 from headrace_batch.endpoints import PartEndpoints
@@ -22,8 +24,9 @@ from headrace_batch.part import Part
 from headrace_batch.part_builder import PartBuilder, PartKey
 from headrace_batch.part_driver import LeftRows, PartDriver
 from headrace_batch.part_file import custom_id_of, decode_request_line, line_at, part_path, request_line
+from headrace_batch.part_schedule import PartSchedule
 from headrace_batch.pricing import PartMoney
-from headrace_batch.recovery import OpenRows
+from headrace_batch.recovery import OpenRows, settle_done
 from headrace_batch.row_file import RowFile
 from headrace_batch.waiting_rows import WaitingRows
 
@@ -62,11 +65,13 @@ class BatchExecutor:
         self._endpoints = endpoints
         self._money = money
         self._open_rows = open_rows
-        self._rows = WaitingRows(waiting, lambda part, line: functools.partial(self._load, part, line))
+        self._rows = WaitingRows(waiting, lambda *place: functools.partial(self._load, *place))
         self._driver = PartDriver(setup, options, ledger, endpoints, money, self._rows, open_rows)
         self._builder = PartBuilder(ledger, options, self._rows, self._planned)
         self._resumed = {number: ledger.parts[number] for number in open_rows.undone}
         self._unsent = anyio.Semaphore(_MOST_UNSENT)
+        self._schedule = PartSchedule(options.poll, self._driver.finishing.is_set)
+        self._at_once: list[WorkItem] = []
 
     @property
     def in_flight(self) -> int:
@@ -88,6 +93,7 @@ class BatchExecutor:
     def stop(self) -> None:
         """Leave the batches to themselves."""
         self._driver.stopping.set()
+        self._schedule.note_change()
 
     async def work(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem], handle: ResultHandler) -> None:
         """See `Executor.work`."""
@@ -108,13 +114,14 @@ class BatchExecutor:
             self._builder.discard()
 
     async def _work(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem]) -> None:
-        await self._make_round(functools.partial(self._draw, items))
-        while self._driver.left and not self._driver.stopping.is_set():
-            left, self._driver.left = self._driver.left, []
-            if self._driver.sends_at_once:
-                await self._setup.call(self._unparked(left), self._handle)
-            else:
-                await self._make_round(functools.partial(self._send_again, left))
+        async with task_group() as group:
+            self._group, self._items, self._all_drawn = group, items, False
+            self._drawing = anyio.CancelScope()
+            if self._setup.calls != "single":
+                items.when_waiting = self._schedule.note_change  # type: ignore[union-attr]  # a `CallFeed`
+            group.start_soon(self._draw_all, items)
+            await self._follow()
+        await settle_done(self._ledger, self._setup)
         if self._live() and (self._driver.stopping.is_set() or self._options.detach):
             raise RunDetached(
                 f"{self._going_on()} Run the same command again to fetch their results, or cancel them with: "
@@ -126,24 +133,57 @@ class BatchExecutor:
         live = self._live()
         rows = sum(part.outstanding or part.rows for part in live)
         go = "goes" if len(live) == 1 else "go"
-        return f"{_batches(live)} with {rows:,} rows {go} on at the endpoint."
+        return f"{_batches(live)} with {rows:,} row{'' if rows == 1 else 's'} {go} on at the endpoint."
 
-    async def _make_round(self, fill: Callable[[], Awaitable[None]]) -> None:
-        """Fill parts, and follow them and the resumed ones until all have ended or the session leaves."""
-        async with task_group() as group:
-            self._group = group
-            await fill()
-            if self._resumed and not self._driver.stopping.is_set():
-                for text in self._open_rows.adopted.describe(self._setup.is_done):
-                    self._setup.notify(text)
-            resumed, self._resumed = self._resumed, {}
-            for part in resumed.values():
-                # Only now is it known which of its rows this session has drawn.
-                group.start_soon(self._driver.drive_resumed, part)
-            if not self._driver.stopping.is_set():
+    async def _follow(self) -> None:
+        """Send what was drawn, until nothing is left to send and to wait for, or the session leaves."""
+        while not self._driver.stopping.is_set():
+            change, seconds = self._schedule.next_change(), math.inf
+            if self._no_row_comes:
+                self._start_resumed()
+                await self._send_left()
+            if self._no_row_comes:
+                if self._schedule.is_idle and not (self._builder.has_open or self._driver.left):
+                    self._drawing.cancel()  # of a session that detaches: rows come after results only
+                    return
+                seconds = self._schedule.seconds_left() if self._builder.has_open else math.inf
+            if seconds == 0:
                 await self._builder.finish()
+            else:
+                with anyio.move_on_after(seconds):
+                    await change.wait()
+
+    @property
+    def _no_row_comes(self) -> bool:
+        """Whether no row comes before further results."""
+        return self._all_drawn or getattr(self._items, "is_waiting", False)
+
+    def _start_resumed(self) -> None:
+        """Follow the parts of earlier sessions; only now is it known which of their rows were drawn."""
+        if self._resumed:
+            for text in self._open_rows.adopted.describe(self._setup.is_done):
+                self._setup.notify(text)
+        resumed, self._resumed = self._resumed, {}
+        for part in resumed.values():
+            self._start(part, functools.partial(self._driver.drive_resumed, part))
+
+    def _start(self, part: Part | None, work: Callable[[], Awaitable[None]]) -> None:
+        async def do() -> None:
+            try:
+                await work()
+            finally:
+                self._schedule.end(part)
+
+        self._schedule.begin(part)
+        self._group.start_soon(do)
 
     # Rows into parts.
+
+    async def _draw_all(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem]) -> None:
+        with self._drawing:
+            await self._draw(items)
+        self._all_drawn = True
+        self._schedule.note_change()
 
     async def _draw(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem]) -> None:
         if isinstance(items, AsyncIterator):
@@ -160,17 +200,18 @@ class BatchExecutor:
         try:
             request, content = self._setup.prepare(item)
         except HeadraceError as error:
-            self._handle([self._setup.result(item, Outcome(item.index, None, None, error, item=item))])
+            self._fail(item, error)
             return
         model = request.model
         endpoint = self._endpoints.for_model(model)
         name = None if model is None else endpoint.calls.endpoint.name_of(model)
         if name != model:
             content = encode_body({**(request.body or {}), "model": name})
-        custom_id = custom_id_of(item.id)
+        custom_id = custom_id_of(item.id, item.call)
         line = request_line(
             custom_id, endpoint.dialect.url_prefix + request.path, endpoint.dialect.line, content
         )
+        item.tags = request.tags
         found = self._open_rows.find(custom_id, line) if self._resumed else None
         if found is not None and found.part in self._resumed:
             part = self._resumed[found.part]
@@ -179,12 +220,41 @@ class BatchExecutor:
             part.drawn += 1
             if part.adopted:
                 self._open_rows.adopted.keep(custom_id, request, content)
+        elif len(line) > self._options.max_bytes:
+            self._place_large(item, len(line))
+            return
         else:
             url = endpoint.calls.endpoint.base_url
             key = PartKey(request.path, model, url, 0)
             reserved = self._money.estimate(request, content, endpoint.calls.endpoint)
             await self._builder.add(key, line, item, reserved)
         self._setup.drawn.park(item)
+
+    def _place_large(self, item: WorkItem, size: int) -> None:
+        """Fail a row that no batch can have, or send it as an ordinary call if the user wants that."""
+        if self._driver.sends_at_once:
+            self._at_once.append(item)
+            return
+        most = self._options.max_bytes
+        message = (
+            f"the request has {size:,} bytes, but the file of a batch at most {most:,}; make it smaller, for "
+            'example with max_pixels=, or send it as an ordinary call with stragglers="sync"'
+        )
+        self._fail(item, RequestError(message))
+
+    def _fail(self, item: WorkItem, error: HeadraceError) -> None:
+        """Fail a row without a call."""
+        self._handle([self._setup.result(item, Outcome(item.index, None, None, error, item=item))])
+
+    async def _send_left(self) -> None:
+        """Send the rows that batches did not finish, and those that no batch can have."""
+        left, self._driver.left = self._driver.left, []
+        at_once, self._at_once = self._at_once, []
+        if self._driver.sends_at_once and (at_once or left):
+            items = itertools.chain(at_once, self._unparked(left))
+            self._start(None, functools.partial(self._setup.call, items, self._handle))
+        else:
+            await self._send_again(left)
 
     async def _send_again(self, left: list[LeftRows]) -> None:
         for rows, old, round in left:
@@ -206,25 +276,28 @@ class BatchExecutor:
                 self._setup.drawn.unpark(item)
                 yield item
 
-    def _load(self, number: int, line: int, id: str) -> Request:
+    def _load(self, number: int, line: int, step: int, tags: Mapping[str, str], id: str) -> Request:
         """The request of a row, read back from the disk; of an adopted batch, the one of this run."""
-        part = self._ledger.parts[number]
+        part, answer = self._ledger.parts[number], self._setup.answers[step]
         if part.adopted:
-            return self._open_rows.adopted.request(id, self._setup.answer)
+            return self._open_rows.adopted.request(id, answer, tags)
         content = line_at(part_path(self._ledger.folder, number), line)
         body: Any = EncodedBody(bytes(decode_request_line(content).body))
         if part.model is not None and body.get("model") != part.model:
             body = {**body, "model": part.model}
-        return Request(body, part.path, id=id, answer=self._setup.answer)
+        return Request(body, part.path, id=id, answer=answer, tags=tags)
 
     async def _planned(self, part: Part) -> None:
+        if self._setup.calls != "single":
+            await self._setup.sync()  # a row must not go back to an earlier call when it has a later one
         await self._unsent.acquire()
-        self._group.start_soon(self._driver.drive_new, part, self._unsent)
+        self._start(part, functools.partial(self._driver.drive_new, part, self._unsent))
 
     async def _finish_after(self, seconds: float) -> None:
         await anyio.sleep(seconds)
         self._setup.notify("It is time to finish: the batches are cancelled, and the rest is sent at once.")
         self._driver.finishing.set()
+        self._schedule.note_change()
 
 
 def _batches(live: list[Part]) -> str:

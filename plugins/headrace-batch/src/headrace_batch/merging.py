@@ -195,12 +195,12 @@ class _Merge:
             reply.headers = Headers([(b"x-request-id", line.response.request_id.encode())])
         error: HeadraceError | None = None
         try:
-            reply = self._calls.read_answer(self._request, reply, self._setup.answer)
+            reply = self._calls.read_answer(self._request, reply, self._setup.answers[item.step])
         except CallError as failure:
             error = failure
             reply = failure.partial or reply
         if status < 300:
-            self.merged.spent += self._money.charge(reply, self._part.model, self._calls.endpoint)
+            self.merged.spent += self._money.charge(reply, self._part.model, self._calls.endpoint, item.tags)
             if isinstance(error, CallError):
                 error.cost = reply.cost
         found = None if error is not None else reply

@@ -60,10 +60,8 @@ class PartBuilder:
 
     async def add(self, key: PartKey, line: bytes, item: WorkItem, reserved: Decimal) -> None:
         """Put a row into a part."""
-        open_part = self._open.get(key)
-        if open_part is not None and not self._has_room(open_part.writer, line):
+        while (open_part := self._open.get(key)) and not self._has_room(open_part.writer, line):
             await self._plan(key)
-            open_part = None
         if open_part is None:
             number, self._next_number = self._next_number, self._next_number + 1
             open_part = self._open[key] = _Open(number, PartWriter(self._ledger.folder, number))
@@ -72,9 +70,15 @@ class PartBuilder:
         open_part.reserved += reserved
 
     async def finish(self) -> None:
-        """Plan the parts that are not full."""
+        """Plan the parts that are not full now."""
         for key in list(self._open):
-            await self._plan(key)
+            if key in self._open:  # otherwise it became full
+                await self._plan(key)
+
+    @property
+    def has_open(self) -> bool:
+        """Whether there are parts that are not full."""
+        return bool(self._open)
 
     def discard(self) -> None:
         """Remove the files of parts that are not planned; their rows are left unsent."""

@@ -20,7 +20,7 @@ from headrace_batch.ledger import Ledger
 from headrace_batch.merging import Merged, PartMerger
 from headrace_batch.options import BatchOptions
 from headrace_batch.part import Part, Stage, Step
-from headrace_batch.part_file import lines_of, part_path
+from headrace_batch.part_file import lines_of, part_path, row_id_of
 from headrace_batch.part_steps import PartSteps, StepFailed, attempt
 from headrace_batch.pricing import PartMoney
 from headrace_batch.recovery import OpenRows
@@ -170,8 +170,19 @@ class PartDriver:
         elif (finds_no_room or error.status == _CONTENT_TOO_LARGE) and part.rows > 1:
             limit, size = ("requests", part.rows) if finds_no_room else ("bytes", part.size)
             await self._make_smaller(part, f"Part {part.number}", limit, size)
+        elif error.status == _CONTENT_TOO_LARGE:  # no smaller part can have this row
+            ((id, _),) = lines_of(part_path(self._ledger.folder, part.number))
+            await self._refuse_rows(part, self._endpoints.at(part.endpoint), {id: str(error)})
         else:
             raise error
+
+    async def _refuse_rows(
+        self, part: Part, endpoint: PartEndpoint, refusals: dict[str, str], batch: str | None = None
+    ) -> None:
+        """Fail the rows that the endpoint does not take, and leave the others of their part."""
+        self._settle(part, self._merger.refuse(part, endpoint, refusals), part.round + 1)
+        await self._setup.sync()
+        await self._ledger.advance(part, Stage.SETTLED, refused=batch)
 
     def _others_are_at_endpoint(self, part: Part) -> bool:
         return any(each.at_endpoint and each is not part for each in self._ledger.parts.values())
@@ -219,6 +230,9 @@ class PartDriver:
         first = problems[0]
         text = f"{first.code} {first.message}"
         of_lines = {each.line: each.message for each in problems if each.line is not None}
+        by_size = "size" in text or "large" in text or "bytes" in text
+        if part.rows == 1 and by_size and _TOO_LARGE.search(text):
+            of_lines = of_lines or {1: first.message}  # no smaller part can have this row
         if part.adopted:
             self._setup.notify(f"The endpoint refused batch {batch.id}: {text.strip()}; its rows are sent.")
             self._leave_rows(part, part.round)
@@ -229,11 +243,8 @@ class PartDriver:
         elif of_lines and part.round + 1 < _MOST_ROUNDS:
             lines = enumerate(lines_of(part_path(self._ledger.folder, part.number)), 1)
             refusals = {id: of_lines[number] for number, (id, _) in lines if number in of_lines}
-            self._settle(part, self._merger.refuse(part, endpoint, refusals), part.round + 1)
-            await self._setup.sync()
-            await self._ledger.advance(part, Stage.SETTLED, refused=batch.id)
+            await self._refuse_rows(part, endpoint, refusals, batch.id)
         elif (_TOO_LARGE.search(text) or _TOKEN_LIMIT.search(text)) and part.rows > 1:
-            by_size = "size" in text or "large" in text or "bytes" in text
             limit, size = ("bytes", part.size) if by_size else ("requests", part.rows)
             await self._make_smaller(part, f"Batch {batch.id}", limit, size, refused=batch.id)
         else:
@@ -270,7 +281,9 @@ class PartDriver:
 
     def _is_used(self, custom_id: str) -> bool:
         """Whether the run has a result for a row, or this session has drawn it."""
-        return self._open_rows.is_drawn(custom_id) or self._setup.is_done(custom_id)
+        return self._open_rows.is_drawn(custom_id) or self._setup.is_done(
+            row_id_of(custom_id, self._setup.calls)
+        )
 
     @property
     def sends_at_once(self) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,6 +14,9 @@ _LONGEST_ID = 64
 """Characters of a ``custom_id`` that every endpoint takes."""
 
 _DIGEST_SIZE = 16
+
+RowCalls = Literal["single", "steps", "samples"]
+"""What calls a row has; see `EngineSetup.calls`."""
 
 
 class RequestLine(msgspec.Struct):
@@ -26,8 +30,12 @@ decode_request_line: Callable[[bytes | str], RequestLine] = msgspec.json.Decoder
 _encode = msgspec.json.Encoder().encode
 
 
-def custom_id_of(id: str) -> str:
-    """The ``custom_id`` of an item: its id, or a hash of one that is too long."""
+def custom_id_of(id: str, call: int = 0) -> str:
+    """The ``custom_id`` of a call: the id of its row, and its number if a row has several calls.
+
+    It is a hash of them if they are too long.
+    """
+    id = f"{id}-{call}" if call else id
     if len(id) <= _LONGEST_ID:
         return id
     return f"blake2-{hashlib.blake2b(id.encode('utf-8', 'surrogatepass'), digest_size=24).hexdigest()}"
@@ -42,8 +50,21 @@ def request_line(custom_id: str, url: str, more: Mapping[str, str], body: bytes)
     return _encode(members)[:-1] + b',"body":' + body.replace(b"\n", b" ").replace(b"\r", b" ") + b"}\n"
 
 
-def line_digest(line: bytes) -> bytes:
-    """Four bytes that tell a row from a changed one."""
+def row_id_of(custom_id: str, calls: RowCalls) -> str:
+    """The id of the row of a call; of a hashed one, a text that is no id."""
+    return custom_id if calls == "single" else custom_id.rpartition("-")[0]
+
+
+def line_digest(line: bytes, calls: RowCalls = "single") -> bytes:
+    """Four bytes that tell a row from a changed one.
+
+    How many answers a call for samples asks for depends on what a session knows of the model. The answers are
+    those of the row in any case.
+    """
+    if calls == "samples":
+        members: dict[str, Any] = msgspec.json.decode(line)
+        body = {name: value for name, value in members["body"].items() if name not in ("n", "seed")}
+        line = _encode({**members, "body": body})
     return hashlib.blake2b(line, digest_size=4).digest()
 
 

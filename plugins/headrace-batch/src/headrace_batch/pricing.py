@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Protocol
 
@@ -20,7 +20,9 @@ class BatchPrices(Protocol):
     def estimate(
         self, model: str, prompt_tokens: int, output_tokens: int, endpoint: Endpoint
     ) -> Decimal | None: ...
-    def charge(self, reply: Reply, model: str | None, endpoint: Endpoint) -> None: ...
+    def charge(
+        self, reply: Reply, model: str | None, endpoint: Endpoint, tags: Mapping[str, str]
+    ) -> None: ...
     def reserve_nowait(self, amount: Decimal) -> bool | None: ...
     def reserve_always(self, amount: Decimal) -> None: ...
     def settle(self, amount: Decimal, cost: Decimal) -> None: ...
@@ -92,9 +94,9 @@ class PartMoney:
         if self._prices is not None:
             self._prices.settle(amount, cost)
 
-    def charge(self, reply: Reply, model: str | None, endpoint: Endpoint) -> Decimal:
+    def charge(self, reply: Reply, model: str | None, endpoint: Endpoint, tags: Mapping[str, str]) -> Decimal:
         """Set the cost of an answer, and return it; 0 if it is unknown."""
         if self._prices is None:
             return ZERO
-        self._prices.charge(reply, model, endpoint)
+        self._prices.charge(reply, model, endpoint, tags)
         return reply.cost or ZERO

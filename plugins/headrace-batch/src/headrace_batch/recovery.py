@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from headrace import JournalError
-from headrace.bulk import IdTable
+from headrace.bulk import EngineSetup, IdTable
 from headrace_batch.adopted_rows import AdoptedRows, content_digest
 from headrace_batch.batch_api import PartEndpoint
 from headrace_batch.dialect import BatchState, BatchView, NoBatchesError, api_path
@@ -18,7 +18,7 @@ from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
 from headrace_batch.marks import DIGEST, PART, RUN
 from headrace_batch.part import Part, Stage
-from headrace_batch.part_file import file_digest, line_digest, lines_of, part_path
+from headrace_batch.part_file import file_digest, line_digest, lines_of, part_path, row_id_of
 from headrace_batch.part_steps import StepFailed, attempt
 from headrace_batch.requests_of_batch import download, fetch_requests
 from headrace_batch.row_file import RowFile
@@ -43,7 +43,8 @@ class OpenRows:
     """The rows of parts that earlier sessions have left, by their ``custom_id``.
 
     Args:
-        file: Where what is known of each is kept; in memory it takes about 12 bytes.
+        setup: The run.
+        file: Where what is known of each is kept; in memory it takes about 13 bytes.
         most: How many rows there are at most.
         folder: The folder of the run's parts.
 
@@ -52,7 +53,8 @@ class OpenRows:
         adopted: The rows of adopted batches.
     """
 
-    def __init__(self, file: RowFile, most: int, folder: Path) -> None:
+    def __init__(self, setup: EngineSetup, file: RowFile, most: int, folder: Path) -> None:
+        self._setup = setup
         self._file = file
         self._size = (most.bit_length() + 7) // 8
         self._numbers = IdTable(self._size)
@@ -61,18 +63,18 @@ class OpenRows:
         self.undone: dict[int, int] = {}
         self.adopted: AdoptedRows = AdoptedRows(folder)
 
-    def add(self, part: Part, path: Path, is_done: Callable[[str], bool]) -> None:
+    def add(self, part: Part, path: Path) -> None:
         """Add the rows of a part."""
         undone, place = 0, 0
         if part.adopted:
             self.adopted.add(part, path)
         for custom_id, line in lines_of(path):
-            digest = content_digest(line) if part.adopted else line_digest(line)
+            digest = content_digest(line) if part.adopted else line_digest(line, self._setup.calls)
             self._file.append(_RECORD.pack(part.number, place, digest))
             self._numbers.set(custom_id, self._count.to_bytes(self._size))
             self._count += 1
             place += len(line)
-            undone += not is_done(custom_id)
+            undone += not self._setup.is_done(row_id_of(custom_id, self._setup.calls))
         self.undone[part.number] = undone
 
     def find(self, custom_id: str, line: bytes) -> OpenRow | None:
@@ -89,13 +91,23 @@ class OpenRows:
         if part in self.adopted:
             is_same = self.adopted.accept(part, place, custom_id, line, digest)
         else:
-            is_same = digest == line_digest(line)
+            is_same = digest == line_digest(line, self._setup.calls)
         return OpenRow(part, place) if is_same else None
 
     def is_drawn(self, custom_id: str) -> bool:
         """Whether this session has drawn a row."""
         found = self._numbers.get(custom_id)
         return found is not None and bool(self._drawn[int.from_bytes(found)])
+
+
+async def settle_done(ledger: Ledger, setup: EngineSetup) -> None:
+    """Settle parts whose results several sessions have merged, if all their rows are in the output."""
+    for part in ledger.parts.values():
+        if part.stage is Stage.ENDED:
+            ids = (id for id, _ in lines_of(part_path(ledger.folder, part.number)))
+            if all(setup.is_done(row_id_of(id, setup.calls)) for id in ids):
+                await setup.sync()
+                await ledger.advance(part, Stage.SETTLED)
 
 
 async def restore_file(part: Part, folder: Path, endpoint: PartEndpoint) -> bool:
@@ -176,17 +188,15 @@ async def _adopt(
     return True
 
 
-async def open_rows(
-    ledger: Ledger, endpoints: PartEndpoints, is_done: Callable[[str], bool], file: RowFile
-) -> OpenRows:
+async def open_rows(ledger: Ledger, endpoints: PartEndpoints, setup: EngineSetup, file: RowFile) -> OpenRows:
     """The rows of the parts that are not settled. A part whose requests are nowhere has no batch."""
     # A row that an adopted batch did not finish may be in a part of this run; that one counts.
     parts = [part for part in ledger.parts.values() if part.stage is not Stage.SETTLED]
     parts.sort(key=lambda each: not each.adopted)
-    rows = OpenRows(file, sum(part.rows for part in parts), ledger.folder)
+    rows = OpenRows(setup, file, sum(part.rows for part in parts), ledger.folder)
     for part in parts:
         if await restore_file(part, ledger.folder, endpoints.at(part.endpoint)):
-            rows.add(part, part_path(ledger.folder, part.number), is_done)
+            rows.add(part, part_path(ledger.folder, part.number))
         elif part.at_endpoint:
             raise JournalError(
                 f"{part_path(ledger.folder, part.number)}: is lost, and {part.endpoint} does not have it any "

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
+
+import msgspec
 
 from headrace import Request
 from headrace.bulk import IdTable, WorkItem
 from headrace_batch.part_file import custom_id_of
 from headrace_batch.row_file import RowFile
 
-RequestLoader: TypeAlias = Callable[[int, int], Callable[[str], Request]]
-"""Of the number of a part and the position of a line in its file: a function that reads that request."""
+RequestLoader: TypeAlias = Callable[[int, int, int, Mapping[str, str]], Callable[[str], Request]]
+"""Of the number of a part, the position of a line in its file, and the step and the tags of the row: a
+function that reads that request."""
 
-_HEAD = struct.Struct(">QQQQQIHI")
-"""The record before it in the chain, the members of a row, and the length of the id, which follows."""
+_HEAD = struct.Struct(">QQQQQIHIII")
+"""The record before it in the chain, the members of a row, and the lengths of its tags and its id, which
+follow."""
+
+_CALL = 7
+"""Where the call of a row is in its record."""
+
+_NO_TAGS: Mapping[str, str] = {}
 
 _USUAL_SIZE = 128
 """Bytes in which most records fit, so that they are read at once."""
@@ -62,35 +71,37 @@ class RowChain:
             yield self.at(place)
 
     def ids(self) -> Iterator[tuple[int, str]]:
-        """The position and the id of each row, the last one first."""
+        """The position and the ``custom_id`` of each row, the last one first."""
         place = self._last
         while place != _NONE:
-            (before, *_), id = self._read(place)
-            yield place, id
-            place = before
+            head, _, id = self._read(place)
+            yield place, custom_id_of(id, head[_CALL])
+            place = head[0]
 
     def add(self, item: WorkItem, line: int) -> None:
         """Add a row, whose line is at this position of the part's file."""
         id = item.id.encode("utf-8", "surrogatepass")
-        head = _HEAD.pack(
-            self._last, item.index, item.number, item.line, line, item.digest, item.step, len(id)
-        )
-        self._last = self._file.append(head + id)
+        tags = msgspec.json.encode(dict(item.tags)) if item.tags else b""
+        members = (item.index, item.number, item.line, line, item.digest, item.step, item.call)
+        head = _HEAD.pack(self._last, *members, len(tags), len(id))
+        self._last = self._file.append(head + tags + id)
         self._size += 1
 
     def at(self, place: int) -> WaitingRow:
         """The row at a position."""
-        (_, index, number, in_input, line, digest, step, _), id = self._read(place)
-        item = WorkItem(index, id, self._loader(self._part, line), number, digest, step, in_input)
-        return WaitingRow(item, line)
+        (_, index, number, in_input, line, digest, step, call, *_), tags, id = self._read(place)
+        load = self._loader(self._part, line, step, tags)
+        return WaitingRow(WorkItem(index, id, load, number, digest, step, in_input, call, tags), line)
 
-    def _read(self, place: int) -> tuple[tuple[int, ...], str]:
+    def _read(self, place: int) -> tuple[tuple[int, ...], Mapping[str, str], str]:
         record = self._file.read(place, _USUAL_SIZE)
         head = _HEAD.unpack_from(record)
-        id = record[_HEAD.size : _HEAD.size + head[-1]]
-        if len(id) < head[-1]:
-            id = self._file.read(place + _HEAD.size, head[-1])
-        return head, id.decode("utf-8", "surrogatepass")
+        of_tags, of_id = head[-2:]
+        rest = record[_HEAD.size : _HEAD.size + of_tags + of_id]
+        if len(rest) < of_tags + of_id:
+            rest = self._file.read(place + _HEAD.size, of_tags + of_id)
+        tags = msgspec.json.decode(rest[:of_tags]) if of_tags else _NO_TAGS
+        return head, tags, rest[of_tags:].decode("utf-8", "surrogatepass")
 
 
 class RowsById:
@@ -101,7 +112,7 @@ class RowsById:
         self._numbers = IdTable(_SIZE)
         self._places = array("Q")
         for place, id in rows.ids():
-            self._numbers.set(custom_id_of(id), len(self._places).to_bytes(_SIZE))
+            self._numbers.set(id, len(self._places).to_bytes(_SIZE))
             self._places.append(place)
 
     def __contains__(self, custom_id: str) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
+from types import MappingProxyType
 
-from headrace import Endpoint, Reply, Usage
+from headrace import Endpoint, Reply
 from headrace_cost.budget import BudgetAccount
 from headrace_cost.price_lookup import PriceList
 from headrace_cost.token_rates import ZERO, Price, subtract
@@ -40,13 +42,20 @@ class BatchPrices:
         price, share = self._find(model, endpoint)
         return None if price is None else price.worst_case(prompt_tokens, output_tokens) * share
 
-    def charge(self, reply: Reply, model: str | None, endpoint: Endpoint) -> None:
+    def charge(
+        self,
+        reply: Reply,
+        model: str | None,
+        endpoint: Endpoint,
+        tags: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Set the cost of a reply from a batch, and count it in the totals.
 
         Args:
             reply: The reply.
             model: The model that the request names.
             endpoint: Where the batch was.
+            tags: The tags of the request.
         """
         usage, cost = reply.usage, None
         for name in (model, reply.model):
@@ -55,10 +64,7 @@ class BatchPrices:
                 cost = price.cost(usage) * share
                 break
         reply.cost = cost
-        self._count(model or reply.model, usage, cost)
-
-    def _count(self, model: str | None, usage: Usage | None, cost: Decimal | None) -> None:
-        self._totals.add({}, model, usage, cost, None)
+        self._totals.add(tags, model or reply.model, usage, cost, None)
 
     def _find(self, model: str, endpoint: Endpoint) -> tuple[Price | None, Decimal]:
         """The price that applies, and the share of it that is to pay."""

@@ -16,6 +16,7 @@ from headrace.bulk.chosen_items import ChosenItems, Only, as_choice
 from headrace.bulk.embedding.executor import EmbeddingExecutor
 from headrace.bulk.embedding.task import EmbeddingTask
 from headrace.bulk.embedding.vector_table import VectorTable
+from headrace.bulk.engine_setup import EngineSetup
 from headrace.bulk.executor import Executor, carry_over
 from headrace.bulk.prepared_run import PreparedRun, begin_check, checked_table
 from headrace.bulk.process_executor import ProcessExecutor
@@ -45,6 +46,14 @@ class PreparedEmbedding(PreparedRun):
         """An executor over one client, which must be open when the run is performed."""
         carry_over(client, getattr(journal, "spent", Decimal(0)))
         return EmbeddingExecutor(client, self.batch_size, max_in_flight)
+
+    def engine_setup(self, *args: Any, **options: Any) -> EngineSetup:
+        """What an engine needs to make the calls of this run, one for each text."""
+        if self.batch_size != DEFAULT_BATCH_SIZE:
+            raise SettingsError(
+                f"batch_size={self.batch_size}: leave it out; with engine=, each text is a request of its own"
+            )
+        return super().engine_setup(*args, **options)
 
     def process_executor(self, *args: Any, **options: Any) -> ProcessExecutor:
         """Raise `SettingsError`: one process sends as much as endpoints embed."""

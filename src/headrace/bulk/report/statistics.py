@@ -126,11 +126,10 @@ class Statistics:
         if (vector := line.vector) is not None:
             self.answers.add_vector(len(vector))
             return f"a vector of {format_count(len(vector), 'number')}"
+        shown: Any = line.answer if line.steps is None else answer_columns(line)
+        counted = [shown]
         if line.error is None and line.answers is not None and line.headrace.votes is None:
             counted = shown = line.answers
-        else:
-            shown = line.answer if line.steps is None else answer_columns(line)
-            counted = [shown]
         for answer in counted:
             if answer is not None:
                 self.answers.add(answer, fixed=isinstance(line.headrace.answer, str))

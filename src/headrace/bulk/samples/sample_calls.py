@@ -153,7 +153,7 @@ class SampleCalls:
 
     def _call(self, row: SampleRow, request: Request | HeadraceError) -> WorkItem:
         self._rows[row.index] = row
-        return WorkItem(row.index, row.item.id, request, digest=row.digest)
+        return WorkItem(row.index, row.item.id, request, digest=row.digest, call=row.resumable + 1)
 
     async def sync(self) -> None:
         """Sync the steps journal."""

@@ -123,7 +123,13 @@ class StepCalls:
     def _call(self, row: StepRow, request: Request | HeadraceError) -> WorkItem:
         self._rows[row.index] = row
         return WorkItem(
-            row.index, row.item.id, request, digest=row.digest, step=row.place, line=row.item.line
+            row.index,
+            row.item.id,
+            request,
+            digest=row.digest,
+            step=row.place,
+            line=row.item.line,
+            call=row.place + 1,
         )
 
     async def sync(self) -> None:

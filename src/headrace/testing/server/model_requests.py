@@ -6,6 +6,7 @@ from typing import TypeAlias
 import attrs
 
 from headrace.testing.server.chat import ChatRequest, create_completion
+from headrace.testing.server.completions import CompletionsRequest, create_plain_completion
 from headrace.testing.server.embeddings import EmbeddingsRequest, check_texts, create_embeddings
 from headrace.testing.server.media_tokens import MediaTokens, count_media_tokens
 from headrace.testing.server.quirks import Quirk
@@ -15,10 +16,11 @@ from headrace.testing.server.responses import ResponsesRequest, create_response
 from headrace.testing.server.seeded_random import fingerprint
 from headrace.testing.server.tokenizer import count_tokens
 
-RequestBody: TypeAlias = ChatRequest | EmbeddingsRequest | ResponsesRequest
+RequestBody: TypeAlias = ChatRequest | CompletionsRequest | EmbeddingsRequest | ResponsesRequest
 
 REQUEST_TYPES: dict[str, type[RequestBody]] = {
     "/chat/completions": ChatRequest,
+    "/completions": CompletionsRequest,
     "/embeddings": EmbeddingsRequest,
     "/responses": ResponsesRequest,
 }
@@ -50,6 +52,8 @@ class ModelRequest:
         """The number of tokens that the answer's usage reports as input."""
         if isinstance(self.body, EmbeddingsRequest):
             return sum(map(count_tokens, self.body.texts()))
+        if isinstance(self.body, CompletionsRequest):
+            return sum(map(count_tokens, self.body.prompts()))
         chat = self.body.chat_request() if isinstance(self.body, ResponsesRequest) else self.body
         return sum(count_tokens(message.text) for message in chat.messages) + self.media.total
 
@@ -66,8 +70,9 @@ def parse_request(route: str, content: bytes, *, seed: int) -> ModelRequest:
         RejectedRequest: The body is invalid. Status 400; ``param`` is the field.
     """
     body: RequestBody = parse_body(content, REQUEST_TYPES[route])
-    if isinstance(body, ResponsesRequest) and body.stream:
-        raise RejectedRequest(400, "Responses are not streamed here; leave out 'stream'.", param="stream")
+    if isinstance(body, ResponsesRequest | CompletionsRequest) and body.stream:
+        kind = "Responses" if isinstance(body, ResponsesRequest) else "Plain completions"
+        raise RejectedRequest(400, f"{kind} are not streamed here; leave out 'stream'.", param="stream")
     if isinstance(body, EmbeddingsRequest):
         check_texts(body)
     media = count_media_tokens(body.messages) if isinstance(body, ChatRequest) else MediaTokens()
@@ -91,6 +96,8 @@ def answer_request(
         return attrs.evolve(whole, content=create_embeddings(body, seed=seed))
     if isinstance(body, ResponsesRequest):
         return attrs.evolve(whole, content=create_response(body, id=f"resp_{digest}", seed=seed))
+    if isinstance(body, CompletionsRequest):
+        return attrs.evolve(whole, content=create_plain_completion(body, id=f"cmpl-{digest}", seed=seed))
     completion = create_completion(body, id=f"chatcmpl-{digest}", seed=seed, media=request.media)
     if not body.stream:
         answered = attrs.evolve(whole, content=completion.body())

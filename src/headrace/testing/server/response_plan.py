@@ -115,3 +115,9 @@ class RejectedRequest(Exception):
             content=msgspec.json.encode({"error": self.error}),
             fault=fault,
         )
+
+
+def wrong_method(method: str, path: str, allowed: str) -> RejectedRequest:
+    """The refusal of a method that the path does not have; ``allowed`` names those that it has."""
+    message = f"Not allowed to {method} on {path}: use {allowed.replace(', ', ' or ')}."
+    return RejectedRequest(405, message, code="method_not_supported", headers={"allow": allowed})

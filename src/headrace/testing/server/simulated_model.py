@@ -20,7 +20,7 @@ from headrace.testing.server.behaviour import Behaviour
 from headrace.testing.server.chat import CREATED
 from headrace.testing.server.model_requests import REQUEST_TYPES, answer_request, parse_request
 from headrace.testing.server.quirks import find_quirks
-from headrace.testing.server.response_plan import RejectedRequest, ResponsePlan
+from headrace.testing.server.response_plan import RejectedRequest, ResponsePlan, wrong_method
 from headrace.testing.server.token_bucket import TokenBucket
 
 MODELS = ("simulated-chat", "simulated-embedding")
@@ -122,8 +122,7 @@ class SimulatedModel:
 
 def _check_method(expected: str, method: str, path: str) -> None:
     if method != expected:
-        message = f"Not allowed to {method} on {path}: use {expected}."
-        raise RejectedRequest(405, message, code="method_not_supported", headers={"allow": expected})
+        raise wrong_method(method, path, expected)
 
 
 def _models(route: str) -> bytes:

@@ -246,5 +246,26 @@ async def test_files_need_the_key_and_unknown_paths_are_a_404() -> None:
         http.headers["authorization"] = "Bearer sk-x"
         assert (await http.get("/v1/files")).status_code == 200
         assert (await http.get("/batches")).status_code == 200
-        assert (await http.put("/v1/files/x")).json()["error"]["code"] == "unknown_url"
-        assert (await http.get("/v1/batches/x/y/z")).status_code == 404
+        for path in ("/v1/files/x/y", "/v1/batches/x/y/z", "/v1/batches/x/results"):
+            unknown = await http.get(path)
+            assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown_url")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/files", "GET, POST"),
+        ("/v1/files/x", "GET, DELETE"),
+        ("/v1/files/x/content", "GET"),
+        ("/v1/batches", "GET, POST"),
+        ("/v1/batches/x", "GET"),
+        ("/v1/batches/x/cancel", "POST"),
+    ],
+)
+async def test_other_methods_are_a_405_that_names_the_right_ones(path: str, allowed: str) -> None:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app()), base_url="http://test") as http:
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - set(allowed.split(", ")):
+            refused = await http.request(method, path)
+            assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
+            assert refused.json()["error"]["type"] == "invalid_request_error"

@@ -19,7 +19,7 @@ from headrace.testing.server.batches.upload import Upload, read_upload
 from headrace.testing.server.behaviour import Behaviour
 from headrace.testing.server.plan_sending import send_plan
 from headrace.testing.server.request_body import read_body
-from headrace.testing.server.response_plan import RejectedRequest, ResponsePlan
+from headrace.testing.server.response_plan import RejectedRequest, ResponsePlan, wrong_method
 from headrace.testing.server.seeded_random import fingerprint
 
 # Seconds of work before a response: a client would not wait for a batch that takes a minute of computing.
@@ -151,8 +151,25 @@ class BatchApi:
                 return batches.show(id)
             case ("batches", "POST", [id, "cancel"]):
                 return batches.cancel(id, now)
+        allowed = _allowed_methods(kind, rest)
+        if allowed and request.method not in allowed:
+            raise wrong_method(request.method, f"/v1{request.path}", ", ".join(allowed))
         message = f"There is no {request.method} {request.path} here."
         raise RejectedRequest(404, message, code="unknown_url")
+
+
+def _allowed_methods(kind: str, rest: list[str]) -> tuple[str, ...]:
+    """The methods of a path; none if there is no such path."""
+    match (kind, rest):
+        case ("files" | "batches", []):
+            return ("GET", "POST")
+        case ("files", [_]):
+            return ("GET", "DELETE")
+        case ("files", [_, "content"]) | ("batches", [_]):
+            return ("GET",)
+        case ("batches", [_, "cancel"]):
+            return ("POST",)
+    return ()
 
 
 def _digest(seed: int, request: _Request) -> bytes:

@@ -31,7 +31,7 @@ class _ExpiresAfter:
 @attrs.frozen(kw_only=True)
 class _NewBatch:
     input_file_id: str
-    endpoint: Literal["/v1/chat/completions", "/v1/embeddings", "/v1/responses"]
+    endpoint: Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"]
     completion_window: Literal["24h"]
     metadata: Annotated[dict[_Key, _Value], Meta(max_length=16)] | None = None
     output_expires_after: _ExpiresAfter | None = None
