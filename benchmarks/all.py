@@ -34,6 +34,7 @@ QUESTIONS = (
     "tls",
     "https_steps",
     "actors",
+    "batches",
 )
 
 

@@ -78,6 +78,14 @@ COLUMNS: dict[str, Sequence[Column]] = {
         Column("alone_us", "HTTP/2, alone", ",.1f"),
         Column("many_us", "HTTP/2, 100 together", ",.1f"),
     ),
+    "batches": (
+        Column("per_s", "rows/s"),
+        Column("mb_s", "MB/s", ",.1f"),
+        Column("cpu_us", "CPU µs/row", ",.1f"),
+        Column("cpu_ms_mb", "CPU ms/MB", ",.2f"),
+        Column("wall_s", "seconds", ",.1f"),
+        Column("peak_mb", "peak MB", ",.1f"),
+    ),
     "startup": (
         Column("wall_ms", "ms"),
         Column("cpu_ms", "CPU ms"),
