@@ -171,9 +171,7 @@ async def test_rows_without_a_call_do_not_make_the_others_wait(
             steps=[step],
         )
     assert result.succeeded == 20
-    assert sum(sizes(endpoint)) == 3
-    if not is_async:
-        assert sizes(endpoint) == [3]
+    assert sizes(endpoint) == [3]
 
 
 async def test_each_answer_of_a_row_is_a_call_where_the_endpoint_gives_one(

@@ -17,7 +17,7 @@ from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
 from headrace_batch.marks import DIGEST, PART, RUN
 from headrace_batch.part import Part, Stage
-from headrace_batch.part_file import RowCalls, file_digest, line_digest, lines_of, part_path, row_id_of
+from headrace_batch.part_file import CallKind, file_digest, line_digest, lines_of, part_path, row_id_of
 from headrace_batch.part_steps import StepFailed, attempt
 
 _SIZE = 4
@@ -30,7 +30,7 @@ class OpenRows:
         calls: What calls a row has.
     """
 
-    def __init__(self, calls: RowCalls = "single") -> None:
+    def __init__(self, calls: CallKind = "single") -> None:
         self._calls = calls
         self._table = IdTable(2 * _SIZE)
         self.undone: dict[int, int] = {}
@@ -138,7 +138,7 @@ async def _adopt(
 
 
 async def open_rows(
-    ledger: Ledger, endpoints: PartEndpoints, is_done: Callable[[str], bool], calls: RowCalls
+    ledger: Ledger, endpoints: PartEndpoints, is_done: Callable[[str], bool], calls: CallKind
 ) -> OpenRows:
     """The rows of the parts that are not settled. A part whose requests are nowhere has no batch."""
     rows = OpenRows(calls)
