@@ -38,7 +38,8 @@ def png(side: int) -> bytes:
 
 
 @pytest.mark.anyio
-async def test_each_api_and_each_form_of_prompts_and_answers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # batches on trio are tested in virtual time
+async def test_each_api_and_each_form_of_prompts_and_answers(anyio_backend: str, tmp_path: Path) -> None:
     source = tmp_path / "requests.jsonl"
     lines = [
         {"custom_id": url, "method": "POST", "url": url, "body": {"model": "m", **body}}

@@ -15,7 +15,7 @@ from headrace.bulk.item_result import ItemResult
 from headrace.bulk.sources import Item
 
 _MOST_WITHOUT_CALL = 2_000
-"""Rows without a call after which a pass ends, so that other tasks get a turn."""
+"""Rows without a call after which a pass ends or waits, so that other tasks get a turn."""
 
 
 class CallFeed(ItemFeed):
@@ -148,10 +148,9 @@ class CallFeed(ItemFeed):
         return self._begin(call)
 
     def _must_stop(self) -> bool:
-        many = self._without_call >= _MOST_WITHOUT_CALL
-        ends_pass = many and (self.when_waiting is None or self._is_async)
-        self.cut_short = self.cut_short or super()._must_stop() or ends_pass
-        return self.cut_short or many
+        many, waits = self._without_call >= _MOST_WITHOUT_CALL, self.when_waiting is not None
+        self.cut_short = self.cut_short or super()._must_stop() or (many and not waits)
+        return self.cut_short or (many and not self._is_async)  # an async input waits by itself
 
     def _draw(self, item: Item) -> WorkItem | None:
         found = self._calls.first(item)

@@ -42,6 +42,10 @@ async def adopt(
         SettingsError: A batch cannot be adopted.
         StepFailed: The endpoint does not answer.
     """
+    if ids and setup.calls != "single":
+        raise SettingsError(
+            "adopt=: leave out steps= and samples=; each request of an adopted batch is one of the rows"
+        )
     for id in ids:
         if any(id == part.batch or id in part.refused for part in ledger.parts.values()):
             continue

@@ -143,7 +143,8 @@ class BatchExecutor:
                 self._start_resumed()
                 await self._send_left()
             if self._no_row_comes:
-                if self._schedule.is_idle and not (self._builder.has_open or self._driver.left):
+                unsent = self._builder.has_open or self._driver.left or self._at_once
+                if self._schedule.is_idle and not unsent:
                     self._drawing.cancel()  # of a session that detaches: rows come after results only
                     return
                 seconds = self._schedule.seconds_left() if self._builder.has_open else math.inf
@@ -238,7 +239,7 @@ class BatchExecutor:
         most = self._options.max_bytes
         message = (
             f"the request has {size:,} bytes, but the file of a batch at most {most:,}; make it smaller, for "
-            'example with max_pixels=, or send it as an ordinary call with stragglers="sync"'
+            "example with max_pixels=, or choose ordinary calls for such rows with stragglers="
         )
         self._fail(item, RequestError(message))
 

@@ -15,7 +15,7 @@ _LONGEST_ID = 64
 
 _DIGEST_SIZE = 16
 
-RowCalls = Literal["single", "steps", "samples"]
+CallKind = Literal["single", "steps", "samples"]
 """What calls a row has; see `EngineSetup.calls`."""
 
 
@@ -50,12 +50,12 @@ def request_line(custom_id: str, url: str, more: Mapping[str, str], body: bytes)
     return _encode(members)[:-1] + b',"body":' + body.replace(b"\n", b" ").replace(b"\r", b" ") + b"}\n"
 
 
-def row_id_of(custom_id: str, calls: RowCalls) -> str:
+def row_id_of(custom_id: str, calls: CallKind) -> str:
     """The id of the row of a call; of a hashed one, a text that is no id."""
     return custom_id if calls == "single" else custom_id.rpartition("-")[0]
 
 
-def line_digest(line: bytes, calls: RowCalls = "single") -> bytes:
+def line_digest(line: bytes, calls: CallKind = "single") -> bytes:
     """Four bytes that tell a row from a changed one.
 
     How many answers a call for samples asks for depends on what a session knows of the model. The answers are

@@ -61,10 +61,10 @@ class PartSchedule:
         return max(0.0, self._last_end + self._poll - anyio.current_time())
 
     def note_change(self) -> None:
-        """End the waits of `wait`."""
+        """Note that what is sent next may have to be decided anew."""
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 
     def next_change(self) -> anyio.Event:
-        """Set at the next change."""
+        """An event that is set at the next change."""
         return self._changed
