@@ -16,8 +16,6 @@ import attrs
 from markupsafe import Markup
 
 import headrace
-from headrace._support.html import page
-from headrace._support.html.scales import width_label
 from headrace._support.units import format_count, format_duration, format_usd
 from headrace.bulk.report.answers import Distribution
 from headrace.bulk.report.charts import PERCENTILES, latency_chart, throughput_chart
@@ -26,6 +24,8 @@ from headrace.bulk.report.statistics import MANY_ATTEMPTS, Statistics
 from headrace.bulk.report.timeline import TimelineView
 from headrace.bulk.summary_text import cut_off_text
 from headrace.errors import InputError
+from headrace.pages import render_page, width_label
+from headrace.pages import write_page as write_file
 
 _UNKNOWN = "not known"
 _MOST_FAILED = 200
@@ -45,7 +45,7 @@ def write_page(statistics: Statistics, source: str | os.PathLike[str], out: str 
     """Write the page about ``source`` to ``out``; raises `InputError` if it cannot be written."""
     try:
         facts = read_run_facts(source, statistics.fingerprints)
-        page.write(render(statistics, Path(source).name, datetime.now(UTC), facts), out)
+        write_file(render(statistics, Path(source).name, datetime.now(UTC), facts), out)
     except OSError as error:
         raise InputError(f"{out}: cannot be written: {error.strerror}") from error
 
@@ -85,12 +85,12 @@ def render(
             for number, count in sorted(statistics.attempts.items())
         ],
     }
-    return page.render(
+    return render_page(
         __package__,
-        headrace.__version__,
-        made_at,
         values,
-        {"money": format_usd, "share": share, "counted": format_count},
+        version=headrace.__version__,
+        made_at=made_at,
+        filters={"money": format_usd, "share": share, "counted": format_count},
     )
 
 

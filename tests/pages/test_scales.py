@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace._support.html.scales import (
+from headrace.pages.scales import (
     count_ticks,
     latency_label,
     log_ticks,

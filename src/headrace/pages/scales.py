@@ -6,7 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+LABEL_WIDTH = {"wide": 0.08, "narrow": 0.2}
+"""The share of the width that the label of a tick needs, by kind of page."""
+
 _STEPS = (1, 2, 5)
+_FEW_SECONDS = 4
 _DAY = 86_400
 _TIME_STEPS = (
     *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
@@ -19,6 +23,12 @@ def count_ticks(most: float, about: int = 4) -> list[int]:
     """Round numbers from 0; only the last may be above ``most``."""
     step = next(step for step in _round_numbers(1) if step * about >= most)
     return [int(step * n) for n in range(math.ceil(most / step) + 1)]
+
+
+def value_ticks(most: float, about: int = 4) -> list[float]:
+    """Round amounts from 0, also below 1; only the last may be above ``most``."""
+    step = next(step for step in _round_numbers(most / 10) if step * about >= most)
+    return [step * n for n in range(math.ceil(most / step - 1e-9) + 1)]
 
 
 def time_ticks(seconds: float, closest: float) -> list[float]:
@@ -58,6 +68,17 @@ def _round_numbers(first: float) -> Iterator[float]:
     while True:
         yield from (step * 10.0**decade for step in _STEPS)
         decade += 1
+
+
+def latency_scale(highest: float) -> tuple[int, str]:
+    """The unit of an axis of latencies up to ``highest`` seconds: units per second, and the name."""
+    return (1, "seconds") if highest >= _FEW_SECONDS else (1000, "milliseconds")
+
+
+def usd_label(amount: float, step: float) -> str:
+    """US dollars on an axis with a tick every ``step`` dollars: $0, $0.005, $1.50, $2,000."""
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    return f"${amount:,.{max(decimals, 2) if decimals else 0}f}" if amount else "$0"
 
 
 def latency_label(seconds: float, low: float, high: float) -> str:
