@@ -18,6 +18,30 @@ _TIME_STEPS = (
     *(hours * 3600 for hours in (1, 2, 3, 6, 12, 24, 48, 120, 240)),
 )
 
+_BAR_WIDTHS = (
+    *(10, 20, 50, 100, 200, 500),
+    *(seconds * 1000 for seconds in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800)),
+    *(hours * 3_600_000 for hours in (1, 2, 3, 6, 12, 24, 48, 168, 336, 840, 4200)),
+)
+"""Widths of bars in ms."""
+
+_MOST_BARS = 120
+
+
+def bar_width(length: int, multiple_of: int = 1) -> int:
+    """The width of the bars of a chart over time: the smallest round one with at most 120 bars.
+
+    Args:
+        length: The time that the chart shows, in ms.
+        multiple_of: The width of the buckets that were counted, in ms; bars consist of whole buckets.
+
+    Returns:
+        The width, in ms.
+    """
+    least = length / _MOST_BARS
+    round_widths = (width for width in _BAR_WIDTHS if width >= least and width % multiple_of == 0)
+    return next(round_widths, max(1, math.ceil(least / multiple_of)) * multiple_of)
+
 
 def count_ticks(most: float, about: int = 4) -> list[int]:
     """Round numbers from 0; only the last may be above ``most``."""

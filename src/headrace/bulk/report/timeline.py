@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from headrace.pages import split_at_pauses
+from headrace.pages import bar_width, split_at_pauses
 
 _SECOND = 1000
 _HOUR = 3600 * _SECOND
@@ -22,15 +22,7 @@ _LADDER = [
 ]
 """Widths of the stored buckets in ms. The last is longer than any possible time span."""
 
-_WIDTHS = [
-    *(10, 20, 50, 100, 200, 500),
-    *(seconds * _SECOND for seconds in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800)),
-    *(hours * _HOUR for hours in (1, 2, 3, 6, 12, 24, 48, 168, 336, 840, 4200)),
-]
-"""Widths of the drawn bars in ms."""
-
 _KEPT = 4096
-_MOST_BARS = 120
 
 
 @attrs.frozen
@@ -102,8 +94,7 @@ class Timeline:
         ends = [(part[-1] + 1) * fine + offset for part in periods[:-1]] + [self.last - self.first]
         starts = [0] + [part[0] * fine + offset for part in periods[1:]]
         length = sum(ends) - sum(starts)
-        widths = (width for width in [*_WIDTHS, *_LADDER] if width % fine == 0)
-        width = next(width for width in widths if length <= width * _MOST_BARS)
+        width = bar_width(length, fine)
         drawn = []
         for part, start, end in zip(periods, starts, ends, strict=True):
             counts = _merged(((bucket, self._counts[bucket]) for bucket in part), width // fine)
