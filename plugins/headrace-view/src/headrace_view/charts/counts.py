@@ -10,7 +10,7 @@ from headrace_view.charts.layout import Layout
 
 _COLOURS = ("failed", "v4", "v3", "v5", "v2")
 _OTHER = "v0"
-_LONGEST_CODE = 60
+_LONGEST_CODE = 40
 
 
 def throughput_figure(layout: Layout, *, live: bool) -> Figure:

@@ -38,7 +38,7 @@ def latency_figure(layout: Layout) -> Figure | None:
         title = f"after {format_duration(layout.since(bucket))}: {', '.join(words)}"
         plot.band(*layout.span(bucket), "spot", title)
     layout.axis.draw(plot, "time since the first call")
-    about = f"Of the calls answered every {width_label(round(layout.width * 1000))}, in {unit}:"
+    about = f"Calls answered every {width_label(round(layout.width * 1000))}, in {unit}:"
     return Figure(about, tuple((kind, name) for name, kind in _PERCENTILES), plot.svg())
 
 
