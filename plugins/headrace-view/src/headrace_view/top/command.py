@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from headrace_view.control import ControlClient  # type: ignore[import-not-found,unused-ignore]
+
+_TIMEOUT = 1.0
+"""Seconds for the reply of a run in the list."""
 
 
 @click.command(short_help="Show a run that goes on, in a terminal.")
@@ -20,16 +31,30 @@ def top(out: str | None) -> None:
       headrace top answers.jsonl
       headrace top
     """
-    from functools import partial
-
     from rich.console import Console
 
-    from headrace_view.control import NoRunError, connect
+    from headrace_view.control import NoRunError, connect  # type: ignore[import-not-found,unused-ignore]
+    from headrace_view.control.runtime_folder import _folders as socket_folders  # type: ignore[import-not-found,unused-ignore]
     from headrace_view.top.alive_runs import alive_runs
     from headrace_view.top.watch import watch_run, watch_runs
 
     console = Console(highlight=False)
     if out is None:
-        watch_runs(alive_runs, console)
+        watch_runs(lambda: alive_runs(socket_folders(), _connect), console)
     else:
         watch_run(out, partial(connect, out), NoRunError, console)
+
+
+def _connect(path: Path) -> ControlClient:
+    import socket
+
+    from headrace_view.control import ControlClient  # type: ignore[import-not-found,unused-ignore]
+
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(_TIMEOUT)
+    try:
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
+        raise
+    return ControlClient(connection, path, _TIMEOUT)

@@ -24,14 +24,14 @@ def pressed_keys() -> Iterator[Wait]:
 
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
-    tty.setcbreak(terminal)  # Ctrl-C is still a signal
+    tty.setcbreak(terminal, termios.TCSADRAIN)  # Ctrl-C is still a signal
 
     def wait(seconds: float) -> str:
         ready, _, _ = select.select([terminal], [], [], seconds)
         if not ready:
             return ""
-        key = os.read(terminal, 64)
-        return key[:1].decode("ascii", "replace") if key else "q"  # the terminal is gone
+        key = os.read(terminal, 1)
+        return key.decode("ascii", "replace") or "q"  # nothing: the terminal is gone
 
     try:
         yield wait

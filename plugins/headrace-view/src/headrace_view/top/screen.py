@@ -11,15 +11,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from headrace.bulk import RateHistory, failure_rows, items_text, rate_text, status_rows
+from headrace.bulk import RateHistory, failure_rows, rate_text, status_rows
 from headrace.plugins import format_duration, shortened
 
 _STATE_STYLES = {"running": "green", "waiting": "yellow", "paused": "yellow", "stopping": "yellow"}
 _WARNINGS = ("Waiting", "Circuit", "Stopped by")
 _MOST_FAILURES = 8
 _SPARKS = 30
-_NARROW = 60
-"""Columns below which a run of the list has two lines."""
+_NARROW = 80
+"""Columns below which the list has only the state and the share of what is done."""
+
+_OTHER_COLUMNS = {True: 22, False: 64}
+"""Columns of the list without the output, in a narrow and in a wide terminal."""
 
 
 def run_screen(
@@ -59,23 +62,26 @@ def run_screen(
 
 def runs_screen(runs: Sequence[Mapping[str, Any]], *, width: int) -> RenderableType:
     """The runs that are alive, as a list."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=False)
-    table.add_column("Output", overflow="ellipsis", no_wrap=True, ratio=1 if width < 100 else None)
-    columns = ["State", "Items", "Rate", "Failed", "Left"] if width >= _NARROW else ["State", "Items"]
+    narrow = width < _NARROW
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    columns = (
+        ["Output", "State", "Done"] if narrow else ["Output", "State", "Items", "Rate", "Failed", "Left"]
+    )
     for name in columns:
         table.add_column(name, no_wrap=True)
     for status in runs:
         failed = (status.get("failed_before") or 0) + (status.get("failed") or 0)
         left = status.get("time_left")
         cells = {
+            "Output": Text(_end_of_path(str(status.get("out")), width - _OTHER_COLUMNS[narrow])),
             "State": _state(status),
-            "Items": Text(_share(status)),
+            "Done": Text(_share(status) or f"{status.get('done') or 0:,}"),
+            "Items": Text(" ".join(filter(None, (_counts(status), _share(status))))),
             "Rate": Text(rate_text(status.get("rate") or 0.0)),
             "Failed": Text(f"{failed:,}", style="red" if failed else ""),
             "Left": Text(format_duration(left) if left else ""),
         }
-        out = Text(shortened(str(status.get("out")), 300))
-        table.add_row(out, *(cells[name] for name in columns))
+        table.add_row(*(cells[name] for name in columns))
     return table
 
 
@@ -98,18 +104,28 @@ def _state(status: Mapping[str, Any]) -> Text:
 
 
 def _bar(status: Mapping[str, Any]) -> RenderableType:
-    done, total = status.get("done") or 0, status.get("total") or 0
-    if not status.get("counted", True) or not total:
+    share = _share(status)
+    if not share:
         return Text()
     bar = Table.grid(expand=True, padding=(0, 1, 0, 0))
     bar.add_column(ratio=1)
     bar.add_column(justify="right", no_wrap=True)
-    bar.add_row(ProgressBar(total=total, completed=done), Text(f"{done / total:.0%}"))
+    bar.add_row(ProgressBar(total=status["total"], completed=status.get("done") or 0), Text(share))
     return bar
 
 
 def _share(status: Mapping[str, Any]) -> str:
-    done, total = status.get("done") or 0, status.get("total") or 0
-    if not status.get("counted", True) or not total:
-        return items_text(status)
-    return f"{done:,}/{total:,} {done / total:.0%}"
+    """How much is done in percent; empty if the number of items is not known."""
+    total = status.get("total") or 0
+    return f"{(status.get('done') or 0) / total:.0%}" if total and status.get("counted", True) else ""
+
+
+def _counts(status: Mapping[str, Any]) -> str:
+    more = "" if status.get("counted", True) else "+"
+    return f"{status.get('done') or 0:,}/{status.get('total') or 0:,}{more}"
+
+
+def _end_of_path(path: str, room: int) -> str:
+    """The end of a path, which tells more than its begin."""
+    text = shortened(path, 1000)
+    return text if len(text) <= room else f"…{text[len(text) - room + 1 :]}"
