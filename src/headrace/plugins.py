@@ -10,7 +10,8 @@ from headrace._support.bounded_mapping import BoundedMapping
 from headrace._support.public_names import fixup_module_metadata as _fixup_module_metadata
 from headrace._support.public_names import renamed_member as _renamed_member
 from headrace._support.task_groups import task_group
-from headrace._support.text import nearest
+from headrace._support.text import nearest, shortened
+from headrace._support.units import format_count, format_duration, format_rate, format_usd
 from headrace._support.waiting_queue import Waiter, WaitingQueue
 from headrace.pipeline.attempt import parse_reply
 from headrace.policies import BackgroundTasks, TaskGroupFactory
@@ -45,6 +46,10 @@ __all__ = [
     "encode_body",
     "estimate_prompt_tokens",
     "expected_body",
+    "format_count",
+    "format_duration",
+    "format_rate",
+    "format_usd",
     "is_daily_limit",
     "is_out_of_credit",
     "max_output_tokens",
@@ -53,6 +58,7 @@ __all__ = [
     "parse_reply",
     "positive_number",
     "read_reply_body",
+    "shortened",
     "task_group",
 ]
 

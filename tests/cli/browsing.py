@@ -92,13 +92,13 @@ def boxes(labels: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[s
 def assert_legible(window: Page) -> None:
     width = window.viewport_size["width"]  # type: ignore[index]
     assert window.evaluate("document.documentElement.scrollWidth") <= width
-    for svg in window.locator("svg").all():
+    for svg in window.locator("svg.chart").all():
         box = svg.bounding_box()
         assert box
         assert box["width"] > 200
         assert box["height"] > 100
     labels = window.evaluate(LABELS)
-    assert len(labels) >= 6 * window.locator("svg").count()
+    assert len(labels) >= 6 * window.locator("svg.chart").count()
     assert list(boxes(labels)) == []
     assert all(label["left"] >= 0 and label["right"] <= width for label in labels)
     assert window.locator("text='NaN'").count() == 0

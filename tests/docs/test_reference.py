@@ -288,13 +288,17 @@ def test_every_name_for_engine_authors_is_documented() -> None:
         "Journal",
         "LocalExecutor",
         "ProcessExecutor",
+        "RateHistory",
         "Result",
         "RowSource",
         "Run",
         "Source",
         "Summary",
         "Task",
+        "failure_rows",
+        "read_status",
         "run",
+        "status_rows",
         "write_table",
     }
     assert named == set(headrace.bulk.__all__) - in_python

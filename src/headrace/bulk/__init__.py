@@ -12,7 +12,9 @@ from headrace.bulk.item_result import ItemResult, item_result
 from headrace.bulk.journal import Journal
 from headrace.bulk.line_file import LineFile
 from headrace.bulk.output_line import JournalEntry, OutputLine, decode_line
+from headrace.bulk.output_status import read_status
 from headrace.bulk.process_executor import ProcessExecutor
+from headrace.bulk.progress import RateHistory, failure_rows, status_rows
 from headrace.bulk.result import Result
 from headrace.bulk.run import run
 from headrace.bulk.run_handle import Run
@@ -72,4 +74,12 @@ __all__ += [
     "raise_file_limit",
     "record_dropped_cost",
     "run_identity",
+]
+
+# For displays of a run that goes on, or has ended.
+__all__ += [
+    "RateHistory",
+    "failure_rows",
+    "read_status",
+    "status_rows",
 ]

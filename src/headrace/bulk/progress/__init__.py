@@ -2,6 +2,18 @@
 
 from headrace.bulk.progress.choice import Progress, display_for
 from headrace.bulk.progress.display import Display, shown
+from headrace.bulk.progress.rate_history import RateHistory
 from headrace.bulk.progress.run_state import ClientEvents, RunState
+from headrace.bulk.progress.status_rows import failure_rows, status_rows
 
-__all__ = ["ClientEvents", "Display", "Progress", "RunState", "display_for", "shown"]
+__all__ = [
+    "ClientEvents",
+    "Display",
+    "Progress",
+    "RateHistory",
+    "RunState",
+    "display_for",
+    "failure_rows",
+    "shown",
+    "status_rows",
+]

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from headrace.bulk.progress.callback import ProgressCallback
 from headrace.bulk.progress.display import Display
-from headrace.bulk.progress.notebook_table import NotebookTable
+from headrace.bulk.progress.notebook_widget import NotebookWidget
 from headrace.bulk.progress.plain_lines import PlainLines
 from headrace.bulk.summary import Summary
 from headrace.errors import SettingsError
@@ -51,7 +51,7 @@ def has_bar() -> bool:
 
 def _automatic_display() -> Display:
     if (show_output := _notebook_output()) is not None:
-        return NotebookTable(show_output)
+        return NotebookWidget(show_output)
     if has_bar():
         from headrace.bulk.progress.terminal_bar import TerminalBar
 

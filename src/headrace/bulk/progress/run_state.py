@@ -11,6 +11,7 @@ from headrace._support.text import shortened
 from headrace._support.units import format_duration, format_usd
 from headrace.bulk.executor import Executor
 from headrace.bulk.summary import Summary
+from headrace.bulk.summary_json import summary_values
 from headrace.calls import Event
 
 
@@ -94,6 +95,21 @@ class RunState:
         if not summary.left or not summary.rate or not summary.counted:
             return ""
         return f"{format_duration(summary.left / summary.rate)} left"
+
+    def status(self) -> dict[str, Any]:
+        """The state as values of JSON, with the names of the summary as JSON; for `status_rows`."""
+        summary, executor = self.summary, self.executor
+        known = summary.left and summary.rate and summary.counted
+        return {
+            **summary_values(summary),
+            "state": "waiting" if summary.waiting else "running",
+            "counted": summary.counted,
+            "time_left": summary.left / summary.rate if known else None,
+            "retries": summary.retries if self.events is None else self.events.retries,
+            "in_flight": executor.in_flight,
+            "waiting": self.wait_reason,
+            "engine_status": getattr(executor, "status", ""),
+        }
 
     @property
     def wait_reason(self) -> str:

@@ -7,11 +7,12 @@ buckets.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable
-from itertools import pairwise
 
 import attrs
+
+from headrace.pages import split_at_pauses
+from headrace.pages.scales import bar_width
 
 _SECOND = 1000
 _HOUR = 3600 * _SECOND
@@ -22,22 +23,7 @@ _LADDER = [
 ]
 """Widths of the stored buckets in ms. The last is longer than any possible time span."""
 
-_WIDTHS = [
-    *(10, 20, 50, 100, 200, 500),
-    *(seconds * _SECOND for seconds in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800)),
-    *(hours * _HOUR for hours in (1, 2, 3, 6, 12, 24, 48, 168, 336, 840, 4200)),
-]
-"""Widths of the drawn bars in ms."""
-
 _KEPT = 4096
-_MOST_BARS = 120
-_MOST_PAUSES = 20
-_SHORTEST_PAUSE = 60 * _SECOND
-_UNUSUAL = 20
-"""A pause is this many times longer than the median wait for the next item."""
-
-_NOTICEABLE = 10
-"""A pause is longer than the rest of the run divided by this; shorter ones fit in the chart."""
 
 
 @attrs.frozen
@@ -105,12 +91,11 @@ class Timeline:
         if self.first is None:
             return None
         fine, offset = _LADDER[self._step], self._origin - self.first
-        periods = _split(sorted(self._counts), fine)
+        periods = split_at_pauses(sorted(self._counts), fine / 1000)
         ends = [(part[-1] + 1) * fine + offset for part in periods[:-1]] + [self.last - self.first]
         starts = [0] + [part[0] * fine + offset for part in periods[1:]]
         length = sum(ends) - sum(starts)
-        widths = (width for width in [*_WIDTHS, *_LADDER] if width % fine == 0)
-        width = next(width for width in widths if length <= width * _MOST_BARS)
+        width = bar_width(length, fine)
         drawn = []
         for part, start, end in zip(periods, starts, ends, strict=True):
             counts = _merged(((bucket, self._counts[bucket]) for bucket in part), width // fine)
@@ -126,29 +111,3 @@ def _merged(counts: Iterable[tuple[int, tuple[int, int]]], neighbours: int) -> d
         before = merged.get(bucket // neighbours, (0, 0))
         merged[bucket // neighbours] = before[0] + succeeded, before[1] + failed
     return merged
-
-
-def _split(buckets: list[int], width: int) -> list[list[int]]:
-    """Split sorted buckets at the pauses."""
-    waits = {bucket: (bucket - before) * width for before, bucket in pairwise(buckets)}
-    pauses = _pauses(waits)
-    parts: list[list[int]] = [[]]
-    for bucket in buckets:
-        if bucket in pauses:
-            parts.append([])
-        parts[-1].append(bucket)
-    return parts
-
-
-def _pauses(waits: dict[int, int]) -> set[int]:
-    """The waits (in ms) that are pauses: long in themselves, and long compared with the rest of the run."""
-    if not waits:
-        return set()
-    least = max(_SHORTEST_PAUSE, _UNUSUAL * statistics.median(waits.values()))
-    long = sorted((wait, bucket) for bucket, wait in waits.items() if wait >= least)
-    rest = sum(waits.values()) - sum(wait for wait, _ in long)
-    for number, (wait, _) in enumerate(long):
-        if wait * _NOTICEABLE > rest:
-            return {bucket for _, bucket in long[number:][-_MOST_PAUSES:]}
-        rest += wait
-    return set()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from headrace._support.html.plot import Plot
-from headrace._support.html.scales import count_ticks, time_label, time_ticks, time_unit
 from headrace._support.units import format_duration
+from headrace.pages import Plot, TimeAxis, count_ticks, latency_scale
+from headrace.pages.scales import time_label
 from headrace.testing.simulation.metrics import CIRCUIT, Interval
 from headrace.testing.simulation.run import SimulationResult, VariantResult
 from headrace.testing.simulation.summary_text import windows
@@ -20,7 +20,6 @@ _COLOURS = 6
 
 _MOST_INTERVALS = 120
 _STRIP = 6
-_CLOSEST = {"wide": 0.08, "narrow": 0.2}
 _PER = ((1, "per second"), (60, "per minute"), (3600, "per hour"))
 _FEW = 4
 
@@ -37,7 +36,7 @@ class Charts:
         self._all = [interval for drawn in self._drawn.values() for interval in drawn]
         # A map that ends at once, for example because all calls are rejected, has no length.
         self._end = max(run.intervals[-1].end for run in result.runs) or result.scenario.width
-        self._unit = time_unit(time_ticks(self._end, _CLOSEST["wide"]))
+        self._axis = TimeAxis([(0, self._end)])
 
     @property
     def colours(self) -> list[int]:
@@ -59,7 +58,7 @@ class Charts:
             refused = not_sent(each)
             counts = {"failed": each.failed - refused, "refused": refused, "done": each.served}
             parts = [(kind, self._rate(count, each) * seconds) for kind, count in counts.items()]
-            when = f"from {time_label(each.start, self._unit)}"
+            when = f"from {time_label(each.start, self._axis.unit)}"
             failed = failures(each, many) or "none failed"
             plot.bar(begin, end, parts, f"{when}: {each.served * many:,} served, {failed}")
             if each.state != CIRCUIT[0]:
@@ -79,7 +78,7 @@ class Charts:
     def latency(self) -> tuple[str, str]:
         """The 95th percentile of the latencies of served calls over time, one line per variant."""
         highest = max(each.latencies.percentile(95) for each in self._all)
-        factor, unit = (1, "seconds") if highest >= _FEW else (1000, "milliseconds")
+        factor, unit = latency_scale(highest)
 
         def p95(interval: Interval) -> float | None:
             latencies = interval.latencies
@@ -100,7 +99,7 @@ class Charts:
         plot = self._plot(f"{name} {unit} over {format_duration(self._end)}: {text}.", max(highest.values()))
         for number, (variant, line) in enumerate(lines.items()):
             middles = [(each.start + each.end) / 2 / self._end for each in self._drawn[variant]]
-            plot.curve(zip(middles, line, strict=True), f"variant v{number % _COLOURS}")
+            plot.curve(zip(middles, line, strict=True), f"v{number % _COLOURS}")
         return self._finished(plot), unit
 
     def _plot(self, label: str, highest: float) -> Plot:
@@ -111,10 +110,7 @@ class Charts:
         return plot
 
     def _finished(self, plot: Plot) -> str:
-        for kind, closest in _CLOSEST.items():
-            ticks = time_ticks(self._end, closest)
-            plot.across([(time / self._end, time_label(time, self._unit)) for time in ticks], kind)
-        plot.name_axis(f"time ({self._unit})")
+        self._axis.draw(plot, "time")
         return plot.svg()
 
 

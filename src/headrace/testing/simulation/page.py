@@ -9,9 +9,10 @@ import attrs
 from markupsafe import Markup
 
 import headrace
-from headrace._support.html import page
 from headrace._support.units import format_duration
 from headrace.errors import InputError
+from headrace.pages import render_page
+from headrace.pages import write_page as write_file
 from headrace.testing.simulation import summary_text
 from headrace.testing.simulation.charts import Charts, not_sent
 from headrace.testing.simulation.metrics import CIRCUIT
@@ -45,7 +46,7 @@ class Calls:
 def write_page(result: SimulationResult, out: str | os.PathLike[str]) -> None:
     """Write the page to ``out``; raises `InputError` if that is not possible."""
     try:
-        page.write(render(result, datetime.now(UTC)), out)
+        write_file(render(result, datetime.now(UTC)), out)
     except OSError as error:
         raise InputError(f"{out}: cannot be written: {error.strerror}") from error
 
@@ -73,7 +74,7 @@ def render(result: SimulationResult, made_at: datetime) -> str:
         "colours": charts.colours,
         "words": list(notes(result)),
     }
-    return page.render(__package__, headrace.__version__, made_at, values, {})
+    return render_page(__package__, values, version=headrace.__version__, made_at=made_at)
 
 
 def _calls(charts: Charts, run: VariantResult) -> Calls:

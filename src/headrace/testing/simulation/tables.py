@@ -10,8 +10,8 @@ from typing import IO, Any
 
 import attrs
 
-from headrace._support.html.scales import time_label, time_unit
 from headrace._support.units import format_duration, format_usd
+from headrace.pages.scales import time_label, time_unit
 from headrace.testing.simulation.metrics import CIRCUIT, LEVELS, Interval, merged
 from headrace.testing.simulation.run import SimulationResult, VariantResult
 

@@ -6,7 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+LABEL_WIDTH = {"wide": 0.08, "narrow": 0.2}
+"""The share of the width that the label of a tick needs, by kind of page."""
+
 _STEPS = (1, 2, 5)
+_FEW_SECONDS = 4
 _DAY = 86_400
 _TIME_STEPS = (
     *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
@@ -14,11 +18,41 @@ _TIME_STEPS = (
     *(hours * 3600 for hours in (1, 2, 3, 6, 12, 24, 48, 120, 240)),
 )
 
+_BAR_WIDTHS = (
+    *(10, 20, 50, 100, 200, 500),
+    *(seconds * 1000 for seconds in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800)),
+    *(hours * 3_600_000 for hours in (1, 2, 3, 6, 12, 24, 48, 168, 336, 840, 4200)),
+)
+"""Widths of bars in ms."""
+
+_MOST_BARS = 120
+
+
+def bar_width(length: int, multiple_of: int = 1) -> int:
+    """The width of the bars of a chart over time: the smallest round one with at most 120 bars.
+
+    Args:
+        length: The time that the chart shows, in ms.
+        multiple_of: The width of the buckets that were counted, in ms; bars consist of whole buckets.
+
+    Returns:
+        The width, in ms.
+    """
+    least = length / _MOST_BARS
+    round_widths = (width for width in _BAR_WIDTHS if width >= least and width % multiple_of == 0)
+    return next(round_widths, max(1, math.ceil(least / multiple_of)) * multiple_of)
+
 
 def count_ticks(most: float, about: int = 4) -> list[int]:
     """Round numbers from 0; only the last may be above ``most``."""
     step = next(step for step in _round_numbers(1) if step * about >= most)
     return [int(step * n) for n in range(math.ceil(most / step) + 1)]
+
+
+def value_ticks(most: float, about: int = 4) -> list[float]:
+    """Round amounts from 0, also below 1; only the last may be above ``most``."""
+    step = next(step for step in _round_numbers(most / 10) if step * about >= most)
+    return [step * n for n in range(math.ceil(most / step - 1e-9) + 1)]
 
 
 def time_ticks(seconds: float, closest: float) -> list[float]:
@@ -58,6 +92,17 @@ def _round_numbers(first: float) -> Iterator[float]:
     while True:
         yield from (step * 10.0**decade for step in _STEPS)
         decade += 1
+
+
+def latency_scale(highest: float) -> tuple[int, str]:
+    """The unit of an axis of latencies up to ``highest`` seconds: units per second, and the name."""
+    return (1, "seconds") if highest >= _FEW_SECONDS else (1000, "milliseconds")
+
+
+def usd_label(amount: float, step: float) -> str:
+    """US dollars on an axis with a tick every ``step`` dollars: $0, $0.005, $1.50, $2,000."""
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    return f"${amount:,.{max(decimals, 2) if decimals else 0}f}" if amount else "$0"
 
 
 def latency_label(seconds: float, low: float, high: float) -> str:

@@ -9,13 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace._support.html.scales import (
+from headrace.pages.scales import (
+    bar_width,
     count_ticks,
     latency_label,
     log_ticks,
     time_label,
     time_ticks,
     time_unit,
+    usd_label,
+    value_ticks,
     width_label,
 )
 
@@ -27,6 +30,23 @@ def test_counts_have_few_ticks_that_reach_the_maximum(most: int) -> None:
     assert ticks[-1] >= most > ticks[-2]
     assert len(ticks) <= 6
     assert len(set(ticks)) == len(ticks)
+
+
+@given(st.floats(1e-6, 1e9))
+def test_amounts_have_few_ticks_with_distinct_labels(most: float) -> None:
+    ticks = value_ticks(most)
+    assert ticks[0] == 0
+    assert ticks[-1] >= most * (1 - 1e-9) > ticks[-2] * (1 - 1e-6)
+    assert len(ticks) <= 6
+    assert len({usd_label(tick, ticks[1]) for tick in ticks}) == len(ticks)
+
+
+@given(st.integers(0, 10**13), st.sampled_from([1, 10, 1000, 60_000, 123]))
+def test_at_most_120_bars_of_whole_buckets_show_any_time(length: int, fine: int) -> None:
+    width = bar_width(length, fine)
+    assert width > 0
+    assert width % fine == 0
+    assert length <= width * 120
 
 
 @given(st.floats(0.001, 1e9), st.sampled_from([0.08, 0.2]))
@@ -67,3 +87,9 @@ def test_ticks_are_round_numbers() -> None:
     widths = (10, 500, 30_000, 600_000, 7_200_000, 86_400_000, 604_800_000)
     labels = ["10 ms", "0.5 s", "30 s", "10 min", "2 h", "24 h", "7 days"]
     assert [width_label(width) for width in widths] == labels
+
+
+def test_dollars_have_the_decimals_of_their_axis() -> None:
+    assert [usd_label(amount, 0.5) for amount in (0, 0.5, 1)] == ["$0", "$0.50", "$1.00"]
+    assert [usd_label(amount, 0.0005) for amount in (0.0005, 0.001)] == ["$0.0005", "$0.0010"]
+    assert usd_label(2000, 500) == "$2,000"

@@ -1,1 +1,0 @@
-"""HTML pages: plots, scales, a shared style, and how a page is rendered and written."""
