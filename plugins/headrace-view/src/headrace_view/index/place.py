@@ -1,0 +1,79 @@
+"""Where the index of a journal is: a hidden folder beside it, or else one in the user's cache."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import attrs
+
+
+@attrs.define
+class IndexPlace:
+    """The folder of an index, locked for this process; a context manager.
+
+    Args:
+        journal: The output of the run.
+
+    Attributes:
+        folder: The folder. If another process has the usual one, a new one, which is removed at the end.
+    """
+
+    journal: Path
+    folder: Path = attrs.field(init=False)
+    _lock: int = attrs.field(init=False, default=-1)
+    _temporary: bool = attrs.field(init=False, default=False)
+
+    def __attrs_post_init__(self) -> None:
+        for folder in self._candidates():
+            try:
+                os.makedirs(folder, mode=0o700, exist_ok=True)
+                lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            except OSError:
+                continue
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(lock)
+                continue
+            self.folder, self._lock = folder, lock
+            return
+        self.folder, self._temporary = Path(tempfile.mkdtemp(prefix="headrace-view-")), True
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.folder / "index.sqlite"
+
+    def _candidates(self) -> list[Path]:
+        real = Path(os.path.realpath(self.journal))
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        name = hashlib.blake2b(os.fsencode(real), digest_size=12).hexdigest()
+        return [real.with_name(f".{real.name}.view"), cache / "headrace" / "view" / name]
+
+    def clear(self) -> None:
+        """Delete the index."""
+        for path in self.folder.glob("index.sqlite*"):
+            path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Release the folder; a temporary one is removed."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+        if self._temporary:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
