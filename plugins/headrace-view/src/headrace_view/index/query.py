@@ -22,7 +22,7 @@ _LONGEST_SEARCH = 1000
 _PREFIX = 3
 """Characters of a word from which on its beginning is enough to find it."""
 
-_ORDERS = {"line": "id", "latency": "elapsed", "cost": "cost", "attempts": "attempts"}
+_ORDERS = {"line": "id", "latency": "elapsed", "cost": "cost"}
 _FACETS = ("code", "reason", "answer")
 _WORD = re.compile(r'"([^"]*)"?|([^\s"]+)')
 _CONTROL = re.compile(r"[\x00-\x1f]")
@@ -47,7 +47,7 @@ class RowQuery:
         answer: The answer.
         latency: The least and the greatest latency in seconds; None for no limit.
         cost: The least and the greatest cost in USD; None for no limit.
-        order: "line", "latency", "cost" or "attempts".
+        order: "line", "latency" or "cost".
         descending: Whether the greatest are first.
         page: The number of the page, from 0.
     """
@@ -101,7 +101,7 @@ class RowQuery:
     @property
     def reachable(self) -> int | None:
         """How many rows pages can show; None for all."""
-        return SORTED if self.order != "line" and (self.is_filtered or self.order == "attempts") else None
+        return SORTED if self.order != "line" and self.is_filtered else None
 
     @property
     def order_by(self) -> str:
@@ -109,9 +109,16 @@ class RowQuery:
         direction = "DESC" if self.descending else "ASC"
         if self.order == "line":
             return f"{'words.rowid' if self.search.strip() else 'rows.id'} {direction}"
-        # With filters, a walk along the index of the column may meet few rows that fit: all are read instead.
-        column = f"rows.{_ORDERS[self.order]}"
-        return f"{'+' if self.is_filtered else ''}{column} {direction}, rows.id"
+        return f"rows.{_ORDERS[self.order]} {direction}, rows.id {direction}"
+
+    @property
+    def index(self) -> str:
+        """The index of the rows that leaves out the most; empty for the choice of SQLite."""
+        if self.outcome == "failed" or self.code:
+            return "INDEXED BY rows_failed"
+        if self.answer:
+            return "INDEXED BY rows_answer"
+        return "INDEXED BY rows_reason" if self.reason else ""
 
     @property
     def match(self) -> str:
@@ -135,9 +142,10 @@ class RowQuery:
         """The conditions of the filters, and their values."""
         wanted: list[str] = []
         values: list[Any] = []
-        if self.outcome:
-            # Most rows succeed: an index would only be in the way of their order.
-            wanted.append("rows.failed = 1" if self.outcome == "failed" else "+rows.failed = 0")
+        if self.outcome == "succeeded":
+            wanted.append("+rows.failed = 0")  # most rows: an index would only be in the way of their order
+        if self.outcome == "failed" or self.code:
+            wanted.append("rows.failed = 1")
         if self.status:
             wanted.append("rows.status IS ?")
             values.append(None if self.status == "none" else int(self.status))
@@ -154,7 +162,7 @@ class RowQuery:
         for column, (least, most), unit in (("elapsed", self.latency, 1e6), ("cost", self.cost, PICO)):
             for limit, sign in ((least, ">="), (most, "<=")):
                 if limit is not None:
-                    wanted.append(f"+rows.{column} {sign} ?")
+                    wanted.append(f"rows.{column} {sign} ?")
                     values.append(min(limit * unit, 9e18))
         return wanted, values
 

@@ -82,7 +82,8 @@ def _from(connection: sqlite3.Connection, query: RowQuery) -> tuple[str, list[ob
     """The tables and conditions of a query, with their values."""
     if not query.match:
         conditions, values = query.conditions()
-        return f"FROM rows WHERE {' AND '.join(conditions)}" if conditions else "FROM rows", values
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        return f"FROM rows {query.index} {where}", values
     conditions, values = query.ranges()
     terms = [_term(connection, *facet) for facet in query.facets]
     failed = query.outcome == "failed" if query.outcome else None

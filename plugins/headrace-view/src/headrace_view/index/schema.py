@@ -20,9 +20,11 @@ CREATE TABLE rows(
   tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, done_at INTEGER
 );
 CREATE UNIQUE INDEX rows_key ON rows(key);
-CREATE INDEX rows_elapsed ON rows(elapsed);
-CREATE INDEX rows_cost ON rows(cost);
-CREATE INDEX rows_facets ON rows(failed, code, reason, answer, status, elapsed, cost);
+CREATE INDEX rows_elapsed ON rows(elapsed, cost, status, failed);
+CREATE INDEX rows_cost ON rows(cost, elapsed);
+CREATE INDEX rows_failed ON rows(code, elapsed, cost) WHERE failed = 1;
+CREATE INDEX rows_answer ON rows(answer, elapsed, cost) WHERE answer IS NOT NULL;
+CREATE INDEX rows_reason ON rows(reason, elapsed, cost);
 CREATE TABLE texts(id INTEGER PRIMARY KEY, name TEXT NOT NULL, preview TEXT NOT NULL, message TEXT NOT NULL);
 CREATE VIRTUAL TABLE words USING fts5(name, answer, message, facets, content='');
 """

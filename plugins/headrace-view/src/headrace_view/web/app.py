@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from headrace_view.charts import render_charts
 from headrace_view.index import (
     Comparison,
     QueryError,
@@ -30,7 +31,7 @@ from headrace_view.index import (
 from headrace_view.prompts import find_prompt
 from headrace_view.runs import Runs, ViewedRun
 from headrace_view.web.differences import mark_differences
-from headrace_view.web.documents import bounded, row_document
+from headrace_view.web.documents import Draw, bounded, row_document
 from headrace_view.web.events import Events
 from headrace_view.web.facts import run_facts
 from headrace_view.web.steering import LiveRuns, NoLiveRuns, Steering
@@ -42,7 +43,12 @@ _SHOWN = ("different", "same", "failed", "all")
 
 
 def make_app(
-    runs: Runs, *, content: bool = True, live: LiveRuns | None = None, control: bool = False
+    runs: Runs,
+    *,
+    content: bool = True,
+    live: LiveRuns | None = None,
+    control: bool = False,
+    draw: Draw = render_charts,
 ) -> Starlette:
     """The application, to be put behind a `Guard`.
 
@@ -51,10 +57,11 @@ def make_app(
         content: Whether prompts and answers are shown.
         live: The runs that are alive; None for none.
         control: Whether the page may change live runs.
+        draw: Draws the charts.
     """
     api = _Api(runs, content)
     alive = live or NoLiveRuns()
-    events = Events(runs, alive, content=content)
+    events = Events(runs, alive, draw, content=content)
     routes = [
         Route("/", _asset("index.html")),
         *(Route(f"/static/{name}", _asset(name)) for name in _asset_names()),

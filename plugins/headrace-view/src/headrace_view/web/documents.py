@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from headrace import Headers, InvalidReply, Reply
 from headrace.bulk import OutputLine
-from headrace_view.charts import render_charts
+from headrace_view.charts import Bucket
 from headrace_view.index import IndexBuilder, Totals
 from headrace_view.index.line_facts import PICO, shown_answer
 from headrace_view.prompts import plain
@@ -27,11 +28,20 @@ _PAUSE = 60
 """Seconds without a finished item that do not count for the rate, if the rest of the run is short beside."""
 
 
-def totals_document(builder: IndexBuilder, *, live: bool, content: bool) -> dict[str, Any]:
+class Draw(Protocol):
+    """Draws the charts of a run, as HTML by name."""
+
+    def __call__(
+        self, buckets: Sequence[Bucket], *, width_seconds: float, live: bool
+    ) -> Mapping[str, str]: ...
+
+
+def totals_document(builder: IndexBuilder, draw: Draw, *, live: bool, content: bool) -> dict[str, Any]:
     """The figures and charts of a run.
 
     Args:
         builder: Its index.
+        draw: Draws the charts.
         live: Whether the run goes on.
         content: Whether answers are shown.
     """
@@ -62,7 +72,7 @@ def totals_document(builder: IndexBuilder, *, live: bool, content: bool) -> dict
         "statuses": _frequent(totals.statuses),
         "reasons": _frequent(totals.reasons),
         "answers": _repeated(totals.answers) if content else [],
-        "charts": _charts(buckets, live=live) if buckets else {},
+        "charts": _charts(draw, buckets, live=live) if buckets else {},
     }
 
 
@@ -78,8 +88,8 @@ def active_time(totals: Totals) -> tuple[float, float | None, float | None]:
     return float(whole - pauses), float(numbers[0] * width), float((numbers[-1] + 1) * width)
 
 
-def _charts(buckets: Any, *, live: bool) -> dict[str, str]:
-    charts = render_charts(buckets, width_seconds=buckets[0].width, live=live)
+def _charts(draw: Draw, buckets: Sequence[Bucket], *, live: bool) -> dict[str, str]:
+    charts = draw(buckets, width_seconds=buckets[0].width, live=live)
     # A style in markup is forbidden by the policy of the page; its script sets it.
     return {name: str(svg).replace(" style=", " data-style=") for name, svg in charts.items()}
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from headrace_view.runs import Runs, ViewedRun
-from headrace_view.web.documents import totals_document
+from headrace_view.web.documents import Draw, totals_document
 from headrace_view.web.steering import LiveRuns
 
 _EVERY = 0.5
@@ -30,12 +30,14 @@ class Events:
     Args:
         runs: The runs.
         live: Those that are alive, for their snapshots.
+        draw: Draws the charts.
         content: Whether answers are shown.
     """
 
-    def __init__(self, runs: Runs, live: LiveRuns, *, content: bool) -> None:
+    def __init__(self, runs: Runs, live: LiveRuns, draw: Draw, *, content: bool) -> None:
         self._runs = runs
         self._live = live
+        self._draw = draw
         self._content = content
 
     async def stream(self, request: Request) -> StreamingResponse:
@@ -61,4 +63,4 @@ class Events:
             await anyio.sleep(_EVERY)
 
     def _document(self, run: ViewedRun, live: bool) -> dict[str, Any]:
-        return totals_document(run.builder, live=live, content=self._content)
+        return totals_document(run.builder, self._draw, live=live, content=self._content)

@@ -4,8 +4,9 @@ import { count, element, foreign, seconds, usd } from "./text.js";
 
 const PAGE = 50, WAIT = 150;
 const COLUMNS = [
-  ["Id", ""], ["Status", ""], ["Answer and message", ""], ["Latency", "latency"], ["Cost", "cost"], ["Attempts", "attempts"],
+  ["Id", ""], ["Status", ""], ["Answer and message", ""], ["Latency", "latency"], ["Cost", "cost"], ["Attempts", ""],
 ];
+const NUMBERS = new Set(["Latency", "Cost", "Attempts"]);
 const byId = (id) => document.getElementById(id);
 
 export class Rows {
@@ -88,7 +89,7 @@ export class Rows {
 
   makeHead() {
     const cells = COLUMNS.map(([title, order]) => {
-      const cell = element("th", { scope: "col", role: "columnheader", className: order ? "number" : "" });
+      const cell = element("th", { scope: "col", role: "columnheader", className: NUMBERS.has(title) ? "number" : "" });
       if (!order) cell.append(title);
       else {
         const button = element("button", { type: "button", className: "sort" }, title);
