@@ -166,9 +166,9 @@ def test_search_filters_order_and_pages(window: Page) -> None:
         ("Finish reason", "length", 1),
         ("Answer", "Garten", 48),
     ):
-        window.get_by_label(label).select_option(option)
+        window.get_by_label(label, exact=True).select_option(option)
         counted(window, f"^{number} rows?,")
-        window.get_by_label(label).select_option("")
+        window.get_by_label(label, exact=True).select_option("")
     window.get_by_text("Latency and cost").click()
     window.get_by_label("Latency from").fill("11.5")
     counted(window, "^5 rows,")
@@ -231,7 +231,7 @@ def test_two_runs_side_by_side(window: Page) -> None:
     counted(window, "Page 2 of 3$")
     window.get_by_label("Compare with").select_option("")
     counted(window, "^130 rows")
-    window.locator("#run").select_option("b.jsonl")
+    window.get_by_label("Run", exact=True).select_option("b.jsonl")
     expect(window.locator("#rows tbody .answer").nth(1)).to_have_text("Garage")
 
 

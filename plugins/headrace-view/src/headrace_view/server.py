@@ -32,7 +32,7 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         bound.close()
         why = error.strerror or str(error)
-        raise SettingsError(f"{host}:{port}: {why}; choose another port= or host=") from None
+        raise SettingsError(f"{host}:{port}: {why}; choose another --port or --host") from None
     return bound
 
 

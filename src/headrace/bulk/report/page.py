@@ -44,7 +44,7 @@ class Headline:
 def write_page(statistics: Statistics, source: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
     """Write the page about ``source`` to ``out``; raises `InputError` if it cannot be written."""
     try:
-        facts = read_run_facts(source, statistics.fingerprints)
+        facts = read_run_facts(source, statistics.fingerprints, content=statistics.content)
         page.write(render(statistics, Path(source).name, datetime.now(UTC), facts), out)
     except OSError as error:
         raise InputError(f"{out}: cannot be written: {error.strerror}") from error

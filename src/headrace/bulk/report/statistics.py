@@ -54,6 +54,7 @@ class Statistics:
     """The totals of all lines of an output, from all sessions of the run.
 
     Attributes:
+        content: Whether answers and messages of errors are kept.
         summary: Counted as a run counts it.
         models: Totals by the model that answered.
         attempts: The number of items by their number of attempts.
@@ -65,6 +66,7 @@ class Statistics:
         torn: Whether the last line had no line feed.
     """
 
+    content: bool = True
     summary: Summary = attrs.field(factory=lambda: Summary(0))
     models: dict[str, ModelTotals] = attrs.field(factory=dict)
     attempts: Counter[int] = attrs.field(factory=Counter)
@@ -105,16 +107,16 @@ class Statistics:
                 completion_tokens=usage.completion_tokens or 0,
                 cost=notes.cost,
                 code=None if error is None else error.code,
-                message="" if error is None else _cut(error.message),
+                message="" if error is None or not self.content else _cut(error.message),
                 status=None if error is None or line.answered else line.status,
                 possible_cost=notes.possible_cost,
                 finish_reason=line.finish_reason,
             )
         )
         answer = line.answer if line.steps is None else answer_columns(line)
-        if answer is not None:
+        if answer is not None and self.content:
             self.answers.add(answer, fixed=isinstance(notes.answer, str))
-        self.rows.add(line, answer)
+        self.rows.add(line, answer, content=self.content)
         self.fingerprints[notes.fingerprint] += 1
         self.attempts[min(notes.attempts, MANY_ATTEMPTS)] += 1
         if notes.completed_at is None:

@@ -21,7 +21,7 @@ export class Comparison {
 
   begin(run, other, names) {
     [this.run, this.other, this.names, this.page] = [run, other, names, 0];
-    this.select = element("select", { name: "show" }, ...CHOICES.map(([value, text]) => element("option", { value }, text)));
+    this.select = element("select", { name: "show", ariaLabel: "Show rows with" }, ...CHOICES.map(([value, text]) => element("option", { value }, text)));
     this.select.addEventListener("input", () => { this.page = 0; this.load(); });
     byId("compared").replaceChildren(element("label", {}, "Show rows with", this.select));
     byId("compared").hidden = false;

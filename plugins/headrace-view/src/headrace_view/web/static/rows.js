@@ -57,6 +57,7 @@ export class Rows {
 
   field(name, label, input) {
     input.name = name;
+    input.ariaLabel = label; // without the options, which are in the label too
     this.fields[name] = input;
     input.addEventListener("input", () => {
       clearTimeout(this.timer);
