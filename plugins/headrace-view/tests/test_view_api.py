@@ -31,6 +31,8 @@ def anyio_backend() -> str:
 def opened(*outputs: Path, **options: Any) -> Iterator[Guard]:
     """The page about outputs."""
     runs = Runs(outputs)
+    for number in range(len(outputs)):
+        runs.get(number)
     while runs.step():
         pass
     yield Guard(make_app(runs, **options), "t", loopback_hosts("127.0.0.1"))

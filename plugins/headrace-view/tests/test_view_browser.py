@@ -223,8 +223,8 @@ def test_two_runs_side_by_side(window: Page) -> None:
     window.get_by_label("Compare with").select_option("b.jsonl")
     counted(window, "^48 of 130 answers differ, 65 are the same, 0 failed in one run, 17 in both; ")
     first = window.locator("#rows tbody tr").first
-    assert first.locator("th, td").all_inner_texts() == ["row 1", "Garten", "Garage"]
-    assert first.locator("mark").all_inner_texts() == ["Garten", "Garage"]
+    expect(first.locator("th, td")).to_have_text(["row 1", "Garten", "Garage"])
+    expect(first.locator("mark")).to_have_text(["Garten", "Garage"])
     window.get_by_label("Show rows with").select_option("all")
     counted(window, "Page 1 of 3$")
     window.get_by_role("button", name="Next", exact=True).click()
@@ -265,6 +265,7 @@ def test_a_live_run_is_followed_and_steered(browser: Browser, tmp_path: Path) ->
         expect(items).to_have_text("2")  # the torn line does not count
         out.write_bytes(encode([make_line(n) for n in range(5)]))  # another file now
         expect(items).to_have_text("5")
+        counted(window, "^5 rows")
         window.get_by_role("button", name="Pause").click()
         expect(window.locator("#control p")).to_have_text("did pause ")
         window.get_by_label("max-in-flight").fill("40")

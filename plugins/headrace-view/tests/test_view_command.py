@@ -65,7 +65,7 @@ def test_what_is_no_output_is_refused_in_one_line(tmp_path: Path, monkeypatch: p
             assert result.exit_code == 2, result.output
             assert result.output.startswith(f"headrace: {message}")
             assert result.output.count("\n") == 1
-    assert not (tmp_path / ".out.jsonl.view" / "index.sqlite").exists()
+    assert not (tmp_path / ".out.jsonl.view").exists()
 
 
 def test_a_folder_shows_its_outputs_the_newest_first(tmp_path: Path) -> None:
@@ -81,8 +81,19 @@ def test_a_folder_shows_its_outputs_the_newest_first(tmp_path: Path) -> None:
     (tmp_path / "begun.jsonl.journal").touch()
     runs.look_for_more()
     assert [run.name for run in runs.all] == ["old.jsonl", "new.jsonl", "begun.jsonl"]
-    runs.get(1)
+    assert runs.get(9) is None
+    (asked := runs.get(1))
     while runs.step():
         pass
-    assert [run.builder.totals.rows for run in runs.all] == [1, 1, 0]
+    assert asked
+    assert asked.builder.totals.rows == 1
     runs.close()
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [".new.jsonl.view"]
+
+
+def test_a_table_stands_for_its_lines(tmp_path: Path) -> None:
+    from headrace_view.runs import Runs
+
+    write_output(tmp_path / "answers.csv.jsonl", [make_line(1)])
+    (run,) = Runs([tmp_path / "answers.csv"]).all
+    assert (run.name, run.journal.name) == ("answers.csv", "answers.csv.jsonl")

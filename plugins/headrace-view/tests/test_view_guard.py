@@ -27,6 +27,7 @@ def anyio_backend() -> str:
 def app(tmp_path: Path) -> Iterator[Guard]:
     """The page about a run, behind its guard, without a server."""
     runs = Runs([write_output(tmp_path / "out.jsonl", [make_line(1)])])
+    assert runs.get(0)
     while runs.step():
         pass
     yield Guard(make_app(runs), TOKEN, loopback_hosts("127.0.0.1"))

@@ -82,7 +82,7 @@ def expected(query: dict[str, Any]) -> list[dict[str, Any]]:
     def fits(line: dict[str, Any]) -> bool:
         error, notes = line["error"], line["headrace"]
         status = None if line["response"] is None else line["response"]["status_code"]
-        body = "" if line["response"] is None else line["response"]["body"]["choices"][0]
+        body: Any = {} if line["response"] is None else line["response"]["body"]["choices"][0]
         text = body["message"]["content"] if status == 200 else ""
         low, high = query.get("latency", (None, None))
         least, most = query.get("cost", (None, None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
@@ -18,6 +19,9 @@ _FIRST_LINE = 1 << 26
 _GROWING = 15.0
 """Seconds since the output grew, within which its run counts as alive."""
 
+_TABLES = (".csv", ".parquet")
+"""The outputs of runs whose lines are in a file beside them."""
+
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -28,8 +32,6 @@ class ViewedRun:
         number: Its number in the page.
         journal: Its output.
 
-    Attributes:
-        builder: Its index, which `Runs.step` continues.
         name: What the page calls it.
     """
 
@@ -37,9 +39,18 @@ class ViewedRun:
         self.number = number
         self.journal = journal
         self.name = name
-        self.place = IndexPlace(journal)
-        self.builder = IndexBuilder(journal, self.place)
         self.asked_at = 0.0
+        self.opening = threading.Lock()
+
+    @functools.cached_property
+    def place(self) -> IndexPlace:
+        """Where its index is; a run that nobody looks at has none."""
+        return IndexPlace(self.journal)
+
+    @functools.cached_property
+    def builder(self) -> IndexBuilder:
+        """Its index, which `Runs.step` continues."""
+        return IndexBuilder(self.journal, self.place)
 
     def is_growing(self, now: float) -> bool:
         """Whether the output has grown within the last seconds, by the clock of `time.time`."""
@@ -50,15 +61,16 @@ class ViewedRun:
 
     def close(self) -> None:
         """Close the index."""
-        self.builder.close()
-        self.place.close()
+        if self.asked_at:
+            self.builder.close()
+            self.place.close()
 
 
 class Runs:
     """All runs of the page; a folder may get further ones.
 
     Args:
-        paths: Outputs of runs, and folders with outputs.
+        paths: Outputs of runs, also tables, and folders with outputs.
 
     Raises:
         InputError: A path does not exist or is not the output of a run, or a folder has none.
@@ -71,8 +83,10 @@ class Runs:
         self._lock = threading.Lock()
         for path in map(Path, paths):
             if path not in self._folders:
-                check_output(path)
-                self._add(path, path.name)
+                lines = Path(f"{path}.jsonl")
+                lines = lines if path.suffix in _TABLES and lines.exists() else path
+                check_output(lines)
+                self._add(lines, path.name)
         self.look_for_more()
         if not self.all:
             raise InputError(f"{self._folders[0]}: has no output of a run; name the --out of a headrace run")
@@ -92,21 +106,25 @@ class Runs:
             self.all.append(ViewedRun(len(self.all), path, name))
 
     def get(self, number: int) -> ViewedRun | None:
-        """The run with a number; it is indexed before the others from now on."""
+        """The run with a number; it has an index from now on, which is continued before the others."""
         if not 0 <= number < len(self.all):
             return None
         run = self.all[number]
-        run.asked_at = time.monotonic()
+        with run.opening:
+            if not run.asked_at:
+                run.builder.open()
+            run.asked_at = time.monotonic()
         return run
 
     def step(self) -> bool:
-        """Index the next lines of the run that was asked for last, then of the others.
+        """Index the next lines of the run that was asked for last, then of others that were asked for.
 
         Returns:
             Whether there may be more to do at once.
         """
         with self._lock:
-            return any(run.builder.step() for run in sorted(self.all, key=lambda run: -run.asked_at))
+            asked = sorted((run for run in self.all if run.asked_at), key=lambda run: -run.asked_at)
+            return any(run.builder.step() for run in asked)
 
     def close(self) -> None:
         """Close all indexes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from headrace_view.index.schema import VERSION, facet_words, open_for_building, 
 from headrace_view.index.totals import Counted, Totals
 
 _MOST_TERMS = 2000
-"""Short answers, or kinds of errors, by which rows can be filtered; later ones are found by a search."""
+"""Short answers, kinds of errors and finish reasons each, by which rows can be filtered."""
 
 _COLUMNS = 16
 _INSERT_ROW = f"INSERT INTO rows VALUES ({', '.join('?' * _COLUMNS)})"
@@ -49,15 +50,18 @@ class IndexBuilder:
         totals: Of the rows in the index.
         version: A number that grows with each change.
         error: Why the journal cannot be read now; empty if it can.
+        is_whole: Whether the journal had no further line when it was read last.
     """
 
     def __init__(self, journal: Path, place: IndexPlace) -> None:
         self.place = place
         self.version = 0
         self.error = ""
+        self.is_whole = False
         self._file = JournalFile(journal)
         self._terms: dict[tuple[str, str], int] = {}
         self._names: dict[int, str] = {}
+        self._kinds: Counter[str] = Counter()
         self._state = _State()
         self._connection: sqlite3.Connection | None = None
 
@@ -75,6 +79,12 @@ class IndexBuilder:
     def size(self) -> int:
         """The bytes of the journal when it was read last."""
         return max(self._file.size, self.indexed)
+
+    def open(self) -> None:
+        """Open the index, so that it can be queried; `step` does so too."""
+        with suppress(sqlite3.Error, OSError):  # `step` will say why
+            if self._connection is None:
+                self._open()
 
     def close(self) -> None:
         """Close the index."""
@@ -98,6 +108,7 @@ class IndexBuilder:
             position, offset, lines = read
             if lines:
                 self._add(position, offset, lines)
+            self.is_whole = not lines
             return bool(lines)
         except OSError as error:
             self.error = f"the output cannot be read: {error.strerror}"
@@ -110,26 +121,32 @@ class IndexBuilder:
         return False
 
     def _open(self) -> None:
+        connection = None
         try:
-            self._connection = open_for_building(self.place.database)
-            found = self._connection.execute("SELECT version, content FROM state").fetchone()
+            connection = open_for_building(self.place.database)
+            found = connection.execute("SELECT version, content FROM state").fetchone()
             if found is not None and found[0] != VERSION:
                 raise sqlite3.DatabaseError("an index of another version")
             state = _State() if found is None else msgspec.json.decode(found[1], type=_State)
-            terms = self._connection.execute("SELECT kind, text, id FROM terms").fetchall()
+            terms = connection.execute("SELECT kind, text, id FROM terms").fetchall()
         except (sqlite3.Error, msgspec.DecodeError):
+            if connection is not None:
+                connection.close()
             self._begin_anew()
             return
-        self._state = state
+        self._connection, self._state = connection, state
         self._terms = {(kind, text): id for kind, text, id in terms}
         self._names = {id: text for _, text, id in terms}
+        self._kinds = Counter(kind for kind, _, _ in terms)
 
     def _begin_anew(self) -> None:
+        database = self.place.next_database()
+        connection = open_for_building(database)
         self.close()
-        self.place.clear()
-        self._state, self._terms, self._names = _State(), {}, {}
+        self.place.use(database)
+        self._state, self._terms, self._names, self._kinds = _State(), {}, {}, Counter()
         self.version += 1
-        self._connection = open_for_building(self.place.database)
+        self._connection = connection
 
     def _add(self, position: ReadPosition, offset: int, lines: Sequence[bytes]) -> None:
         assert self._connection is not None
@@ -205,7 +222,8 @@ class IndexBuilder:
         if not text:
             return None
         id = self._terms.get((kind, text))
-        if id is None and len(self._terms) < _MOST_TERMS:
+        if id is None and self._kinds[kind] < _MOST_TERMS:
+            self._kinds[kind] += 1
             id = len(self._terms) + 1
             self._connection.execute("INSERT INTO terms VALUES (?, ?, ?)", [id, kind, text])
             self._terms[kind, text] = id

@@ -13,6 +13,12 @@ from typing import Self
 
 import attrs
 
+_NAMES = "[0-9]*.sqlite"
+
+
+def _number(database: Path) -> int:
+    return int(database.stem) if database.stem.isdecimal() else 0
+
 
 @attrs.define
 class IndexPlace:
@@ -22,11 +28,13 @@ class IndexPlace:
         journal: The output of the run.
 
     Attributes:
+        database: The SQLite file. An index that is made anew has another name: no reader meets half of it.
         folder: The folder. If another process has the usual one, a new one, which is removed at the end.
     """
 
     journal: Path
     folder: Path = attrs.field(init=False)
+    database: Path = attrs.field(init=False)
     _lock: int = attrs.field(init=False, default=-1)
     _temporary: bool = attrs.field(init=False, default=False)
 
@@ -43,24 +51,27 @@ class IndexPlace:
                 os.close(lock)
                 continue
             self.folder, self._lock = folder, lock
-            return
-        self.folder, self._temporary = Path(tempfile.mkdtemp(prefix="headrace-view-")), True
+            break
+        else:
+            self.folder, self._temporary = Path(tempfile.mkdtemp(prefix="headrace-view-")), True
+        self.database = max(self.folder.glob(_NAMES), key=_number, default=self.folder / "1.sqlite")
 
-    @property
-    def database(self) -> Path:
-        """The SQLite file."""
-        return self.folder / "index.sqlite"
+    def next_database(self) -> Path:
+        """The name of an index that is made anew."""
+        return self.folder / f"{_number(self.database) + 1}.sqlite"
+
+    def use(self, database: Path) -> None:
+        """Let an index replace the one before, which is deleted."""
+        before, self.database = self.database, database
+        if before != database:
+            for path in self.folder.glob(f"{before.name}*"):
+                path.unlink(missing_ok=True)
 
     def _candidates(self) -> list[Path]:
         real = Path(os.path.realpath(self.journal))
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         name = hashlib.blake2b(os.fsencode(real), digest_size=12).hexdigest()
         return [real.with_name(f".{real.name}.view"), cache / "headrace" / "view" / name]
-
-    def clear(self) -> None:
-        """Delete the index."""
-        for path in self.folder.glob("index.sqlite*"):
-            path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Release the folder; a temporary one is removed."""

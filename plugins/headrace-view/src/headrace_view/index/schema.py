@@ -80,12 +80,17 @@ def open_for_reading(path: Path, other: Path | None = None) -> Iterator[sqlite3.
         path: The index.
         other: Another index, whose tables are then in ``other``.
     """
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = sqlite3.connect(_existing(path), isolation_level=None, uri=True)
     try:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA mmap_size = 1073741824")
         if other is not None:
-            connection.execute("ATTACH ? AS other", [str(other)])
+            connection.execute("ATTACH ? AS other", [_existing(other)])
         yield connection
     finally:
         connection.close()
+
+
+def _existing(path: Path) -> str:
+    """The URI of a file that is not created."""
+    return f"{path.absolute().as_uri()}?mode=rw"

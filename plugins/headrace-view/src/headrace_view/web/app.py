@@ -30,7 +30,7 @@ from headrace_view.index import (
 )
 from headrace_view.prompts import find_prompt
 from headrace_view.runs import Runs, ViewedRun
-from headrace_view.web.differences import mark_differences
+from headrace_view.web.comparing import compared, without_content
 from headrace_view.web.documents import Draw, bounded, row_document
 from headrace_view.web.events import Events
 from headrace_view.web.facts import run_facts
@@ -108,16 +108,7 @@ class _Api:
 
         def runs(request: Request) -> Response:
             self._runs.look_for_more()
-            listed = [
-                {
-                    "run": run.number,
-                    "name": run.name,
-                    "rows": run.builder.totals.rows,
-                    "failed": run.builder.totals.failed,
-                    "whole": run.builder.indexed == run.builder.size > 0,
-                }
-                for run in self._runs.all
-            ]
+            listed = [{"run": run.number, "name": run.name} for run in self._runs.all]
             return as_json({"runs": listed, "content": self._content, "control": control})
 
         return runs
@@ -189,15 +180,12 @@ class _Api:
         page = request.query_params.get("page", "0")
         if shown not in _SHOWN or not page.isdecimal() or len(page) > 9:
             raise QueryError(f"show: must be one of {', '.join(_SHOWN)}; page: must be a number from 0")
-        with self._both(run, request) as connection:
+        other = self._other(request)
+        whole = run.builder.is_whole and other.builder.is_whole
+        with open_for_reading(run.place.database, other.place.database) as connection:
             found = find_pairs(connection, shown, int(page))
-        pairs = []
-        for first, second in found:
-            if not self._content:
-                for row in (first, second):
-                    row.answer = row.message = ""
-            pairs.append({"rows": (first, second), "marks": mark_differences(first.answer, second.answer)})
-        return {"pairs": pairs}
+        pairs = list(compared(run, other, found) if self._content else without_content(found))
+        return {"pairs": pairs, "whole": whole}
 
     def comparison(self, run: ViewedRun, request: Request) -> Any:
         """How many answers differ; counted once for each state of the two runs."""
@@ -205,13 +193,10 @@ class _Api:
         state = (run.number, other.number, run.builder.version, other.builder.version)
         found = self._compared.get(state)
         if found is None:
-            with self._both(run, request) as connection:
+            with open_for_reading(run.place.database, other.place.database) as connection:
                 found = compare(connection)
             self._compared = {state: found}
-        return {**msgspec.to_builtins(found), "same": found.same, **{s: counted(found, s) for s in _SHOWN}}
-
-    def _both(self, run: ViewedRun, request: Request) -> Any:
-        return open_for_reading(run.place.database, self._other(request).place.database)
+        return {**msgspec.to_builtins(found), **{show: counted(found, show) for show in _SHOWN}}
 
     def _other(self, request: Request) -> ViewedRun:
         other = self._runs.get(request.path_params["other"])

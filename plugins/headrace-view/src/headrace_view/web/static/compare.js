@@ -3,7 +3,7 @@ import { get } from "./api.js";
 import { cell, statusOf } from "./rows.js";
 import { count, element, foreign } from "./text.js";
 
-const PAGE = 50;
+const PAGE = 50, WAIT = 1000;
 const CHOICES = [
   ["different", "different answers"], ["failed", "failed in one run"], ["same", "same answers"], ["all", "all in both runs"],
 ];
@@ -34,27 +34,32 @@ export class Comparison {
 
   end() {
     this.other = null;
+    this.pending?.abort();
+    clearTimeout(this.timer);
     byId("compared").hidden = true;
     byId("rows").classList.remove("pairs");
   }
 
   async load() {
     const path = `runs/${this.run}/compare/${this.other}`, show = this.select.value;
+    clearTimeout(this.timer);
     this.pending?.abort();
     const { signal } = (this.pending = new AbortController());
     try {
-      const { pairs } = await get(path, { show, page: this.page }, signal);
-      document.querySelector("#rows tbody").replaceChildren(...pairs.map(line));
+      const { pairs, whole } = await get(path, { show, page: this.page }, signal);
+      const body = document.querySelector("#rows tbody");
+      delete body.dataset.rows;
+      body.replaceChildren(...pairs.map(line));
       byId("previous").disabled = this.page === 0;
       byId("next").disabled = pairs.length < PAGE;
-      byId("count").textContent = "counting…";
       const counts = await get(`${path}/count`, {}, signal);
       const pages = Math.max(1, Math.ceil(counts[show] / PAGE));
       byId("count").textContent =
         `${count(counts.different)} of ${count(counts.both)} answers differ, ${count(counts.same)} are the same, ` +
         `${count(counts.failed_in_one)} failed in one run, ${count(counts.failed_in_both)} in both; ` +
-        `${count(counts.only_first)} and ${count(counts.only_second)} are in one run only. Page ${count(this.page + 1)} of ${count(pages)}`;
+        `${count(counts.only_first)} and ${count(counts.only_second)} are in one run only. ${whole ? "" : "The outputs are still being read. "}Page ${count(this.page + 1)} of ${count(pages)}`;
       byId("next").disabled ||= this.page + 1 >= pages;
+      if (!whole) this.timer = setTimeout(() => this.load(), WAIT);
     } catch (error) {
       if (error.name !== "AbortError") byId("count").textContent = error.message;
     }

@@ -132,14 +132,25 @@ export class Rows {
     return found;
   }
 
-  async load() {
+  // Shows the rows anew, unless someone reads or selects them just now.
+  refresh() { return this.load(true); }
+
+  isInUse() {
+    const body = document.querySelector("#rows tbody"), selection = getSelection();
+    return body.contains(document.activeElement) || byId("row").open ||
+      (!selection.isCollapsed && body.contains(selection.anchorNode));
+  }
+
+  async load(refreshed = false) {
     this.pending?.abort();
     const { signal } = (this.pending = new AbortController());
     const parameters = this.parameters(), run = this.run;
     try {
       const { rows, reachable } = await get(`runs/${run}/rows`, parameters, signal);
-      this.rows = rows;
-      this.show(reachable);
+      if (!(refreshed && this.isInUse())) {
+        this.rows = rows;
+        this.show();
+      }
       const { number, exact } = await get(`runs/${run}/count`, parameters, signal);
       this.showCount(number, exact, reachable);
     } catch (error) {
@@ -148,8 +159,9 @@ export class Rows {
   }
 
   show() {
-    const body = document.querySelector("#rows tbody");
-    body.replaceChildren(...this.rows.map((row, place) => this.line(row, place)));
+    const text = JSON.stringify(this.rows), body = document.querySelector("#rows tbody");
+    if (body.dataset.rows !== text) body.replaceChildren(...this.rows.map((row, place) => this.line(row, place)));
+    body.dataset.rows = text;
     byId("previous").disabled = this.page === 0;
     byId("next").disabled = this.rows.length < PAGE;
   }
@@ -175,6 +187,11 @@ export class Rows {
       cell("number", seconds(row.latency)),
       cell("number", row.cost === null ? "" : usd(row.cost)),
       cell("number", count(row.attempts)));
+  }
+
+  stop() {
+    clearTimeout(this.timer);
+    this.pending?.abort();
   }
 
   async turn(by) {

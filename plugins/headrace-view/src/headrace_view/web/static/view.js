@@ -11,7 +11,7 @@ const RELOAD = 2000;
 const byId = (id) => document.getElementById(id);
 const { runs, content, control } = await get("runs");
 const comparison = new Comparison();
-let end = () => {}, current = runs[0], loadedAt = 0;
+let end = () => {}, current = runs[0], loadedAt = 0, timer;
 
 const rows = new Rows((place) => dialog.open(place), (other) => {
   if (other === "") {
@@ -19,6 +19,7 @@ const rows = new Rows((place) => dialog.open(place), (other) => {
     rows.makeHead();
     rows.load();
   } else {
+    rows.stop();
     const names = [current.name, runs.find(({ run }) => run === Number(other)).name];
     comparison.begin(current.run, Number(other), names);
   }
@@ -45,12 +46,13 @@ function update(data) {
   showOverview(data, current.name);
   rows.offer(data);
   if (control) showControl(current.run, data.status);
-  // The first page of an order that grows at its end stays: rows that are being read do not move.
-  const grows = rows.rows.length < 50 || rows.order !== "line" || rows.descending;
-  if (!comparison.isOn && Date.now() - loadedAt > RELOAD && (grows || loadedAt === 0)) {
-    loadedAt = Date.now();
-    if (!byId("row").open) rows.load();
-  }
+  clearTimeout(timer);
+  timer = setTimeout(refresh, Math.max(0, loadedAt + RELOAD - Date.now()));
+}
+
+function refresh() {
+  loadedAt = Date.now();
+  if (!comparison.isOn) rows.refresh();
 }
 
 async function showFacts(run) {
