@@ -132,7 +132,8 @@ def row_document(line: OutputLine, *, content: bool) -> dict[str, Any]:
     elif line.answers is not None:
         found["answers"] = [bounded(answer) for answer in line.answers]
     found["reasoning"] = "" if reply is None else bounded(_reasoning(reply))
-    found["text"] = bounded(line.text or "")
+    # An answer that is not typed is the text; reading it twice takes long for a huge one.
+    found["text"] = bounded((line.text or "") if notes.answer is not None or line.steps else "")
     found["body"] = "" if response is None else bounded(_formatted(bytes(response.body)))
     return found
 

@@ -3,6 +3,9 @@
 // Control characters, and those that reverse text: shown by their numbers, because they could hide something.
 const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/;
 
+// Elements take long to lay out: a text with more of these characters has their numbers as text.
+const MOST_PARTS = 1000;
+
 export function element(name, properties = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
@@ -27,13 +30,14 @@ export function foreign(text, marks = []) {
 
 function visible(text) {
   if (!INVISIBLE.test(text)) return text ? [text] : [];
-  return text.split(new RegExp(`(${INVISIBLE.source})`, "u")).filter(Boolean).map((part) =>
-    INVISIBLE.test(part) && part.length === 1
-      ? element("span", { className: "invisible" },
-          `U+${part.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`)
-      : part
+  const parts = text.split(new RegExp(`(${INVISIBLE.source})`, "u"));
+  if (parts.length > MOST_PARTS) return [text.replace(new RegExp(INVISIBLE.source, "gu"), name)];
+  return parts.filter(Boolean).map((part) =>
+    part.length === 1 && INVISIBLE.test(part) ? element("span", { className: "invisible" }, name(part)) : part
   );
 }
+
+const name = (character) => `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 
 // A bounded text of the server, {text, more, json}, with a note about what is left out.
 export function whole({ text, more, json }) {
