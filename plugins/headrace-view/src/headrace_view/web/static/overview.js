@@ -86,8 +86,6 @@ function showCharts(charts) {
       place.append(element("div", { className: "drawn" }, element("h3", {}, title), chart));
     }
     const parsed = new DOMParser().parseFromString(policy ? policy.createHTML(html) : html, "text/html");
-    // The policy of the page forbids styles in markup; those that a script sets are allowed.
-    for (const each of parsed.querySelectorAll("[data-style]")) each.style.cssText = each.dataset.style;
     chart.replaceChildren(...parsed.body.childNodes);
   }
 }
