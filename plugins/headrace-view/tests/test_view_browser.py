@@ -220,6 +220,9 @@ def test_two_runs_side_by_side(window: Page) -> None:
     first = window.locator("#rows tbody tr").first
     expect(first.locator("th, td")).to_have_text(["row 1", "Garten", "Garage"])
     expect(first.locator("mark")).to_have_text(["Garten", "Garage"])
+    first.get_by_role("button").click()
+    expect(window.locator("#row-content")).to_contain_text("Sort <b>hose</b>")
+    window.keyboard.press("Escape")
     window.get_by_label("Show rows with").select_option("all")
     counted(window, "Page 1 of 3$")
     window.get_by_role("button", name="Next", exact=True).click()

@@ -220,13 +220,24 @@ def test_counts_over_time_are_in_few_buckets() -> None:
         totals.add(Counted(second % 10 == 0, 200, "timeout", "", None, 10**6, 10**12, 1, 0, 0, second * 1000))
     assert totals.width == 5
     buckets = totals.over_time(50)
-    assert len(buckets) <= 50
     assert {bucket.width for bucket in buckets} == {60.0}
     assert sum(bucket.succeeded for bucket in buckets) == 1800
     assert sum(bucket.by_code["timeout"] for bucket in buckets) == 200
     assert sum(bucket.cost for bucket in buckets) == 2000
     assert buckets[0].latency_p50 == pytest.approx(1, rel=0.05)
     assert totals.percentile(95) == pytest.approx(1, rel=0.02)
+
+
+def test_a_pause_makes_no_wider_buckets() -> None:
+    totals = Totals()
+    for second in (*range(100), *range(10**6, 10**6 + 100)):
+        totals.add(Counted(False, 200, "", "", None, 1, None, 1, 0, 0, second * 1000))
+    assert totals.active_seconds == 199
+    assert {bucket.width for bucket in totals.over_time(120)} == {5.0}
+    slow = Totals()
+    for hour in range(100):  # an item an hour is slow, and no pause
+        slow.add(Counted(False, 200, "", "", None, 1, None, 1, 0, 0, hour * 3_600_000))
+    assert {bucket.width for bucket in slow.over_time(120)} == {3600.0}
 
 
 def test_merged_buckets_keep_their_sums() -> None:

@@ -14,6 +14,7 @@ from headrace.bulk.output_line import JournalEntry, OutputLine, decode_line
 from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.result import Result
 from headrace.bulk.run import run
+from headrace.bulk.run_facts import read_run_facts
 from headrace.bulk.run_handle import Run
 from headrace.bulk.run_lock import RunIdentity, lock_run, run_identity
 from headrace.bulk.sources import Item, RowSource, Source, SourceKind
@@ -68,6 +69,7 @@ __all__ += [
     "json_values",
     "lock_run",
     "raise_file_limit",
+    "read_run_facts",
     "record_dropped_cost",
     "run_identity",
 ]

@@ -21,9 +21,9 @@ from headrace._support.html.scales import width_label
 from headrace._support.units import format_count, format_duration, format_usd
 from headrace.bulk.report.answers import Distribution
 from headrace.bulk.report.charts import PERCENTILES, latency_chart, throughput_chart
-from headrace.bulk.report.run_facts import read_run_facts
 from headrace.bulk.report.statistics import MANY_ATTEMPTS, Statistics
 from headrace.bulk.report.timeline import TimelineView
+from headrace.bulk.run_facts import read_run_facts
 from headrace.bulk.summary_text import cut_off_text
 from headrace.errors import InputError
 

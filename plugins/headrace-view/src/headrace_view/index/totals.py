@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from decimal import Decimal
+from itertools import pairwise
 
 import msgspec
 
@@ -15,6 +16,9 @@ _WIDTHS = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 21_600, 86_400, 604_800, 6_04
 """Widths of buckets in seconds; each is a multiple of the one before."""
 
 _MOST_BUCKETS = 720
+_PAUSE, _LONG = 60, 1 / 20
+"""A pause has more seconds than this, and is a greater share of the whole time than this."""
+
 _FINE, _COARSE = math.log(1.02), math.log(1.08)
 """The logarithm of the ratio of neighbouring classes of latencies: of all calls, and of those of a bucket."""
 
@@ -140,15 +144,19 @@ class Totals(msgspec.Struct):
         """A percentile of the latencies in seconds, to 1 %; None without an answered call."""
         return percentile(self.latencies, percent, _FINE)
 
+    @property
+    def active_seconds(self) -> float:
+        """The time in which items were done, without long pauses as between two sessions."""
+        numbers = sorted(self.buckets)
+        waits = [(later - number) * self.width for number, later in pairwise(numbers)]
+        whole = sum(waits) + self.width * bool(numbers)
+        return float(whole - sum(wait for wait in waits if wait > max(_PAUSE, whole * _LONG)))
+
     def over_time(self, most: int) -> list[Bucket]:
-        """The counts over time, in at most ``most`` buckets of one width without the empty ones."""
-        widths = [width for width in _WIDTHS if width >= self.width]
-        buckets = self.buckets
-        for width in widths:
-            wider = merged(self.buckets, width // self.width)
-            buckets = wider
-            if len(wider) <= most:
-                break
+        """The counts over time, in about ``most`` buckets of one width at most, without the empty ones."""
+        seconds = self.active_seconds
+        width = next(width for width in _WIDTHS if width >= self.width and seconds <= width * most)
+        buckets = merged(self.buckets, width // self.width)
         return [
             Bucket(
                 start=float(number * width),

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from headrace.bulk import read_run_facts
 from headrace_view.charts import render_charts
 from headrace_view.index import (
     Comparison,
@@ -33,7 +34,6 @@ from headrace_view.runs import Runs, ViewedRun
 from headrace_view.web.comparing import compared, without_content
 from headrace_view.web.documents import Draw, bounded, row_document
 from headrace_view.web.events import Events
-from headrace_view.web.facts import run_facts
 from headrace_view.web.steering import LiveRuns, NoLiveRuns, Steering
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ class _Api:
 
     def facts(self, run: ViewedRun, request: Request) -> Any:
         """What the sidecar says about the run."""
-        return run_facts(run.journal, content=self._content)
+        return read_run_facts(run.journal, content=self._content)
 
     def rows(self, run: ViewedRun, request: Request) -> Any:
         """A page of rows."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any, Protocol
 
 import msgspec
@@ -11,7 +10,7 @@ import msgspec
 from headrace import Headers, InvalidReply, Reply
 from headrace.bulk import OutputLine
 from headrace_view.charts import Bucket
-from headrace_view.index import IndexBuilder, Totals
+from headrace_view.index import IndexBuilder
 from headrace_view.index.line_facts import PICO, shown_answer
 from headrace_view.prompts import plain
 
@@ -23,9 +22,6 @@ _FEW = 20
 
 _LONGEST = 200_000
 """Characters of a text of one row; the output holds all of it."""
-
-_PAUSE = 60
-"""Seconds without a finished item that do not count for the rate, if the rest of the run is short beside."""
 
 
 class Draw(Protocol):
@@ -47,7 +43,8 @@ def totals_document(builder: IndexBuilder, draw: Draw, *, live: bool, content: b
     """
     totals = builder.totals
     buckets = totals.over_time(_MOST_BUCKETS)
-    active, since, until = active_time(totals)
+    active = totals.active_seconds
+    since, until = min(totals.buckets, default=None), max(totals.buckets, default=None)
     return {
         "version": builder.version,
         "indexed": builder.indexed,
@@ -66,26 +63,14 @@ def totals_document(builder: IndexBuilder, draw: Draw, *, live: bool, content: b
         "latency": {f"p{percent}": totals.percentile(percent) for percent in (50, 95, 99)},
         "seconds": active,
         "rate": totals.rows / active if active else None,
-        "since": since,
-        "until": until,
+        "since": None if since is None else since * totals.width,
+        "until": None if until is None else (until + 1) * totals.width,
         "codes": _frequent(totals.codes),
         "statuses": _frequent(totals.statuses),
         "reasons": _frequent(totals.reasons),
         "answers": _repeated(totals.answers) if content else [],
         "charts": dict(draw(buckets, width_seconds=buckets[0].width, live=live)) if buckets else {},
     }
-
-
-def active_time(totals: Totals) -> tuple[float, float | None, float | None]:
-    """The seconds in which items were done, without long pauses, and the first and last Unix time."""
-    numbers = sorted(totals.buckets)
-    if not numbers:
-        return 0.0, None, None
-    width = totals.width
-    waits = [(later - number) * width for number, later in pairwise(numbers)]
-    whole = sum(waits) + width
-    pauses = sum(wait for wait in waits if wait > max(_PAUSE, whole / 20))
-    return float(whole - pauses), float(numbers[0] * width), float((numbers[-1] + 1) * width)
 
 
 def _frequent(numbers: dict[str, int]) -> list[tuple[str, int]]:

@@ -1,6 +1,6 @@
 // Two runs of the same input beside each other: where their answers differ, with the difference marked.
 import { get } from "./api.js";
-import { cell, statusOf } from "./rows.js";
+import { cell, opener, statusOf } from "./rows.js";
 import { count, element, foreign } from "./text.js";
 
 const PAGE = 50, WAIT = 1000;
@@ -10,7 +10,9 @@ const CHOICES = [
 const byId = (id) => document.getElementById(id);
 
 export class Comparison {
-  constructor() {
+  constructor(rows, onOpen) {
+    this.rows = rows;
+    this.onOpen = onOpen;
     this.page = 0;
     this.other = null;
     byId("previous").addEventListener("click", () => this.turn(-1));
@@ -49,7 +51,8 @@ export class Comparison {
       const { pairs, whole } = await get(path, { show, page: this.page }, signal);
       const body = document.querySelector("#rows tbody");
       delete body.dataset.rows;
-      body.replaceChildren(...pairs.map(line));
+      this.rows.rows = pairs.map(({ rows }) => rows[0]); // what the dialogue shows: the rows of the first run
+      body.replaceChildren(...pairs.map((pair, place) => line(pair, () => this.onOpen(place))));
       byId("previous").disabled = this.page === 0;
       byId("next").disabled = pairs.length < PAGE;
       const counts = await get(`${path}/count`, {}, signal);
@@ -72,8 +75,9 @@ export class Comparison {
   }
 }
 
-function line({ rows, marks }) {
-  return element("tr", { role: "row" }, element("th", { scope: "row", role: "rowheader" }, foreign(rows[0].id)), ...rows.map((row, side) => {
+function line({ rows, marks }, onOpen) {
+  const id = element("th", { scope: "row", role: "rowheader" }, opener(rows[0].id, onOpen));
+  return element("tr", { role: "row" }, id, ...rows.map((row, side) => {
     const answer = cell("answer");
     if (row.answer) answer.append(foreign(row.answer, marks[side]));
     if (row.failed || statusOf(row) !== "succeeded") answer.append(element("p", { className: "example" }, foreign(`${statusOf(row)} ${row.message}`)));

@@ -175,13 +175,11 @@ export class Rows {
   }
 
   line(row, place) {
-    const open = element("button", { type: "button", className: "open" }, foreign(row.id));
-    open.addEventListener("click", () => this.onOpen(place));
     const answer = cell("answer");
     if (row.answer) answer.append(foreign(row.answer));
     if (row.message) answer.append(element("p", { className: "example" }, foreign(row.message)));
     return element("tr", { role: "row" },
-      element("th", { scope: "row", role: "rowheader" }, open),
+      element("th", { scope: "row", role: "rowheader" }, opener(row.id, () => this.onOpen(place))),
       cell(row.failed ? "bad" : "", foreign(statusOf(row))),
       answer,
       cell("number", seconds(row.latency)),
@@ -205,6 +203,12 @@ export class Rows {
 
 // The roles are those that cells have anyway, and lose where the style makes blocks of them.
 export const cell = (className, ...children) => element("td", { role: "cell", className }, ...children);
+
+export function opener(id, onOpen) {
+  const made = element("button", { type: "button", className: "open" }, foreign(id));
+  made.addEventListener("click", onOpen);
+  return made;
+}
 
 export function statusOf(row) {
   if (row.failed) return row.code ?? "failed";

@@ -10,7 +10,6 @@ import { element } from "./text.js";
 const RELOAD = 2000;
 const byId = (id) => document.getElementById(id);
 const { runs, content, control } = await get("runs");
-const comparison = new Comparison();
 let end = () => {}, current = runs[0], loadedAt = 0, timer;
 
 const rows = new Rows((place) => dialog.open(place), (other) => {
@@ -26,6 +25,7 @@ const rows = new Rows((place) => dialog.open(place), (other) => {
   rows.hideFilters(comparison.isOn);
 });
 const dialog = new RowDialog(rows);
+const comparison = new Comparison(rows, (place) => dialog.open(place));
 const turn = rows.turn.bind(rows);
 rows.turn = (by) => (comparison.isOn ? undefined : turn(by));
 

@@ -35,7 +35,7 @@ def read_run_facts(
     *,
     content: bool = True,
 ) -> list[tuple[str, str]]:
-    """Names and texts from the sidecar, without secrets; empty if the sidecar is missing or cannot be read.
+    """Read what the sidecar of an output says about its run: the model, the prompt, the command and the like.
 
     If the run was continued with another prompt, model or other parameters, what differs is named once for
     each of these fingerprints, with its number.
@@ -43,7 +43,10 @@ def read_run_facts(
     Args:
         output: The output.
         items: How many items were made with each fingerprint, by its number.
-        content: Whether texts that are made of prompts and answers are among them.
+        content: Whether texts that may have parts of prompts and answers are among them.
+
+    Returns:
+        Names and texts, without secrets; empty if the sidecar is missing or cannot be read.
     """
     fingerprints = read_fingerprints(output).values
     facts: list[tuple[str, str]] = []
