@@ -16,7 +16,7 @@ from headrace.bulk import Journal, run
 from headrace.bulk.fingerprints import Fingerprints, note_first_index, read_fingerprints
 from headrace.bulk.report import read_statistics
 from headrace.bulk.report.page import render
-from headrace.bulk.report.run_facts import read_run_facts
+from headrace.bulk.run_facts import read_run_facts
 from headrace.errors import JournalError
 from headrace.testing import FakeEndpoint
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headrace.bulk.journal import Journal
-from headrace.bulk.report.run_facts import read_run_facts
+from headrace.bulk.run_facts import read_run_facts
 from headrace.bulk.run_lock import set_aside
 from headrace.errors import JournalError
 

@@ -17,6 +17,7 @@ from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.progress import RateHistory, failure_rows, status_rows
 from headrace.bulk.result import Result
 from headrace.bulk.run import run
+from headrace.bulk.run_facts import read_run_facts
 from headrace.bulk.run_handle import Run
 from headrace.bulk.run_lock import RunIdentity, lock_run, run_identity
 from headrace.bulk.sources import Item, RowSource, Source, SourceKind
@@ -72,6 +73,7 @@ __all__ += [
     "json_values",
     "lock_run",
     "raise_file_limit",
+    "read_run_facts",
     "record_dropped_cost",
     "run_identity",
 ]

@@ -10,7 +10,8 @@ from headrace.cli import options
 @click.command(short_help="Write a page about a bulk run.")
 @click.argument("output", metavar="OUT.jsonl", type=options.FILE)
 @click.option("--out", metavar="PAGE.html", type=options.FILE, help="The page; default: OUT.html.")
-def report(output: str, out: str | None) -> None:
+@click.option("--no-content", is_flag=True, help="Leave out prompts, answers and messages of errors.")
+def report(output: str, out: str | None, no_content: bool) -> None:
     """Write a page about the run with output OUT.jsonl: figures, charts, answers, failures, cost and rows.
     If the output of the run was a table, name the table.
 
@@ -28,6 +29,6 @@ def report(output: str, out: str | None) -> None:
     from headrace.bulk.tables import lines_of
 
     page, lines = out or str(Path(output).with_suffix(".html")), lines_of(Path(output))
-    statistics = read_statistics(lines)
+    statistics = read_statistics(lines, content=not no_content)
     write_page(statistics, lines, page)
     click.echo(f"Report of {format_count(statistics.items, 'item')}: {page}")

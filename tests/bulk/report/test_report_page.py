@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.bulk.report import Statistics, write_page
+from headrace.bulk.report import Statistics, read_statistics, write_page
 from headrace.bulk.report.output_reader import count_lines
 from headrace.bulk.report.page import render, share
 from headrace.errors import ConnectError, InputError
@@ -47,6 +48,33 @@ def test_text_from_outside_is_escaped(statistics: Statistics) -> None:
     assert seen.text.count(NASTY) == 5, "title, heading, two messages and model"
     assert seen.elements.count("script") == 2, "the rows and their script"
     assert seen.elements.count("svg") == 2
+
+
+def test_without_content_neither_prompts_nor_answers_are_in_the_page(line: MakeLine, tmp_path: Path) -> None:
+    canary, out = "canary-of-the-content", tmp_path / "out.jsonl"
+    body = {"choices": [{"message": {"content": canary}, "finish_reason": "stop"}]}
+    typed = json.loads(line(3, body=body))
+    typed["headrace"]["answer"] = {"note": canary}
+    lines = [line(0, body=body), line(1, body=body), line(2, error=ConnectError(canary))]
+    lines.append(json.dumps(typed).encode() + b"\n")
+    out.write_bytes(b"".join(lines))
+    facts = {
+        "headrace": 2,
+        "model": "m-1",
+        **dict.fromkeys(("prompt", "system", "command", "answer"), canary),
+    }
+    sidecar = {**facts, "choices": [canary], "parameters": {"stop": canary}, "when": canary}
+    Path(f"{out}.journal").write_text(json.dumps(sidecar) + "\n", encoding="utf-8")
+    pages = []
+    for content in (True, False):
+        write_page(read_statistics(out, content=content), out, tmp_path / "page.html")
+        pages.append((tmp_path / "page.html").read_text(encoding="utf-8"))
+    whole, without = pages
+    assert whole.count(canary) > 10
+    assert canary not in without
+    assert "m-1" in without
+    assert "connect_error" in without
+    assert "left out (--no-content)" in without
 
 
 def test_a_message_is_cut_and_no_character_breaks_the_page(line: MakeLine) -> None:

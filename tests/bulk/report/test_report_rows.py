@@ -12,7 +12,7 @@ import pytest
 from headrace.bulk.report import rows as rows_module
 from headrace.bulk.report.output_reader import count_lines
 from headrace.bulk.report.page import render
-from headrace.bulk.report.run_facts import read_run_facts
+from headrace.bulk.run_facts import read_run_facts
 from headrace.errors import AnswerError, ConnectError, StatusError
 from headrace.replies import Headers
 

@@ -14,5 +14,7 @@ if TYPE_CHECKING:
 def headrace_commands(cli: click.Group) -> None:
     """Add the commands of this plugin."""
     from headrace_view.top.command import top
+    from headrace_view.view import view
 
     cli.add_command(top)
+    cli.add_command(view)

@@ -12,24 +12,34 @@ from headrace.bulk.report.statistics import Statistics
 from headrace.errors import InputError
 
 
-def read_statistics(path: str | os.PathLike[str]) -> Statistics:
+def read_statistics(path: str | os.PathLike[str], *, content: bool = True) -> Statistics:
     """Read an output file; a run may still be writing to it.
 
     A last line without a line feed is left out, and sets ``torn`` in the statistics.
+
+    Args:
+        path: The output.
+        content: Whether answers and messages of errors are kept.
 
     Raises:
         InputError: The file cannot be read, is empty, or holds a line that headrace did not write.
     """
     try:
         with Path(path).open("rb") as file:
-            return count_lines(file, str(path), read_fingerprints(path))
+            statistics = Statistics(content=content)
+            return count_lines(file, str(path), read_fingerprints(path), statistics)
     except OSError as error:
         raise InputError(cannot_be_read(path, error)) from error
 
 
-def count_lines(lines: Iterable[bytes], name: str, fingerprints: Fingerprints | None = None) -> Statistics:
+def count_lines(
+    lines: Iterable[bytes],
+    name: str,
+    fingerprints: Fingerprints | None = None,
+    statistics: Statistics | None = None,
+) -> Statistics:
     """The statistics of lines that end with line feeds; messages begin with ``name``."""
-    statistics, fingerprints = Statistics(), fingerprints or Fingerprints()
+    statistics, fingerprints = statistics or Statistics(), fingerprints or Fingerprints()
     for number, raw in enumerate(lines, 1):
         if not raw.endswith(b"\n"):
             check_torn_line(raw, name, number)

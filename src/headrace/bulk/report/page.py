@@ -19,9 +19,9 @@ import headrace
 from headrace._support.units import format_count, format_duration, format_rate, format_usd
 from headrace.bulk.report.answers import Distribution
 from headrace.bulk.report.charts import PERCENTILES, latency_chart, throughput_chart
-from headrace.bulk.report.run_facts import read_run_facts
 from headrace.bulk.report.statistics import MANY_ATTEMPTS, Statistics
 from headrace.bulk.report.timeline import TimelineView
+from headrace.bulk.run_facts import read_run_facts
 from headrace.bulk.summary_text import cut_off_text
 from headrace.errors import InputError
 from headrace.pages import render_page, width_label
@@ -44,7 +44,7 @@ class Headline:
 def write_page(statistics: Statistics, source: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
     """Write the page about ``source`` to ``out``; raises `InputError` if it cannot be written."""
     try:
-        facts = read_run_facts(source, statistics.fingerprints)
+        facts = read_run_facts(source, statistics.fingerprints, content=statistics.content)
         write_file(render(statistics, Path(source).name, datetime.now(UTC), facts), out)
     except OSError as error:
         raise InputError(f"{out}: cannot be written: {error.strerror}") from error

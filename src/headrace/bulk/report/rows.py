@@ -41,12 +41,12 @@ class RowSample:
     _others: list[Row] = attrs.field(factory=list)
     number: int = 0
 
-    def add(self, line: OutputLine, answer: Any) -> None:
-        """Add a line and its answer."""
+    def add(self, line: OutputLine, answer: Any, *, content: bool = True) -> None:
+        """Add a line and its answer; without ``content``, only its id and its status."""
         self.number += 1
         rows = self._others if line.error is None else self._failed
         if len(rows) < MOST_ROWS:
-            rows.append(_row(line, answer))
+            rows.append(_row(line, answer) if content else _row(line, None, content=False))
 
     @property
     def failed(self) -> list[Row]:
@@ -68,7 +68,7 @@ def _place(row: Row) -> int:
     return row.place
 
 
-def _row(line: OutputLine, answer: Any) -> Row:
+def _row(line: OutputLine, answer: Any, *, content: bool = True) -> Row:
     error = line.error
     reason = line.finish_reason
     if error is None:
@@ -78,8 +78,8 @@ def _row(line: OutputLine, answer: Any) -> Row:
         status = " ".join(str(part) for part in (error.code, detail) if part is not None)
     if line.headrace.fingerprint:
         status = f"{status} ({line.headrace.fingerprint})"
-    message = None if error is None else _cut(error.message, _LONGEST_MESSAGE)
-    if error is not None and line.answered:
+    message = None if error is None else _cut(error.message if content else "", _LONGEST_MESSAGE)
+    if error is not None and line.answered and content:
         answer = line.text  # it is shown with the reason why it failed
     return Row(line.index or 0, _cut(line.custom_id, _LONGEST_ID), status, _bounded(answer), message)
 

@@ -56,6 +56,7 @@ class Statistics:
     """The totals of all lines of an output, from all sessions of the run.
 
     Attributes:
+        content: Whether answers and messages of errors are kept.
         summary: Counted as a run counts it.
         models: Totals by the model that answered.
         attempts: The number of items by their number of attempts.
@@ -67,6 +68,7 @@ class Statistics:
         torn: Whether the last line had no line feed.
     """
 
+    content: bool = True
     summary: Summary = attrs.field(factory=lambda: Summary(0))
     models: dict[str, ModelTotals] = attrs.field(factory=dict)
     attempts: Counter[int] = attrs.field(factory=Counter)
@@ -107,13 +109,13 @@ class Statistics:
                 completion_tokens=usage.completion_tokens or 0,
                 cost=notes.cost,
                 code=None if error is None else error.code,
-                message="" if error is None else _cut(error.message),
+                message="" if error is None or not self.content else _cut(error.message),
                 status=None if error is None or line.answered else line.status,
                 possible_cost=notes.possible_cost,
                 finish_reason=line.finish_reason,
             )
         )
-        self.rows.add(line, self._count_answer(line))
+        self.rows.add(line, self._count_answer(line), content=self.content)
         self.fingerprints[notes.fingerprint] += 1
         self.attempts[min(notes.attempts, MANY_ATTEMPTS)] += 1
         if notes.completed_at is None:
@@ -124,14 +126,15 @@ class Statistics:
     def _count_answer(self, line: OutputLine) -> Any:
         """Count the answer of an item; returns it as the item's row shows it."""
         if (vector := line.vector) is not None:
-            self.answers.add_vector(len(vector))
+            if self.content:
+                self.answers.add_vector(len(vector))
             return f"a vector of {format_count(len(vector), 'number')}"
         shown: Any = line.answer if line.steps is None else answer_columns(line)
         counted = [shown]
         if line.error is None and line.answers is not None and line.headrace.votes is None:
             counted = shown = line.answers
         for answer in counted:
-            if answer is not None:
+            if answer is not None and self.content:
                 self.answers.add(answer, fixed=isinstance(line.headrace.answer, str))
         return shown
 

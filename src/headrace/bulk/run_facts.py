@@ -22,14 +22,20 @@ _NAMES = {
     "samples": "Samples",
     "command": "Command",
 }
+_WITHOUT_CONTENT = ("model", "samples")
+"""What is not made of prompts and answers."""
+
 _OF_STEPS = {"when": "Condition", **{key: name for key, name in _NAMES.items() if key != "command"}}
 _LONGEST = 5000
 
 
 def read_run_facts(
-    output: str | os.PathLike[str], items: Mapping[int, int] = MappingProxyType({})
+    output: str | os.PathLike[str],
+    items: Mapping[int, int] = MappingProxyType({}),
+    *,
+    content: bool = True,
 ) -> list[tuple[str, str]]:
-    """Names and texts from the sidecar, without secrets; empty if the sidecar is missing or cannot be read.
+    """Read what the sidecar of an output says about its run: the model, the prompt, the command and the like.
 
     If the run was continued with another prompt, model or other parameters, what differs is named once for
     each of these fingerprints, with its number.
@@ -37,6 +43,10 @@ def read_run_facts(
     Args:
         output: The output.
         items: How many items were made with each fingerprint, by its number.
+        content: Whether texts that may have parts of prompts and answers are among them.
+
+    Returns:
+        Names and texts, without secrets; empty if the sidecar is missing or cannot be read.
     """
     fingerprints = read_fingerprints(output).values
     facts: list[tuple[str, str]] = []
@@ -45,6 +55,8 @@ def read_run_facts(
             (f"Items ({number})", f"{items.get(number, 0):,}") for number in range(1, len(fingerprints) + 1)
         ]
     for key, name in _names(fingerprints).items():
+        if not content and key.rpartition(".")[2] not in _WITHOUT_CONTENT:
+            continue
         texts = [_text(key.rpartition(".")[2], each[key]) if each.get(key) else "" for each in fingerprints]
         if len(set(texts)) > 1:
             facts += [(f"{name} ({number})", text or "none") for number, text in enumerate(texts, 1)]

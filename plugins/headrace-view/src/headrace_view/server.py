@@ -1,0 +1,77 @@
+"""Serves the page until Ctrl-C, and keeps the indexes up to date meanwhile."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+import anyio
+import anyio.to_thread
+import uvicorn
+from starlette.types import ASGIApp
+
+from headrace import SettingsError
+from headrace_view.runs import Runs
+
+_NICE = 10
+"""How much more willingly than others this process yields the processor: the run goes first."""
+
+_EVERY = 0.5
+"""Seconds between two looks at outputs that have not grown."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that is bound to an address; raises `SettingsError` if it cannot be."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        why = error.strerror or str(error)
+        raise SettingsError(f"{host}:{port}: {why}; choose another --port or --host") from None
+    return bound
+
+
+def serve(app: ASGIApp, runs: Runs, bound: socket.socket, on_ready: Callable[[], None]) -> None:
+    """Serve until Ctrl-C.
+
+    Args:
+        app: The page.
+        runs: Its runs.
+        bound: The socket to listen at.
+        on_ready: Called when the page can be opened.
+    """
+    with suppress(OSError):
+        os.nice(_NICE)
+    config = uvicorn.Config(
+        app, lifespan="off", log_level="critical", access_log=False, timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        anyio.run(_serve, server, runs, bound, on_ready)
+
+
+async def _serve(
+    server: uvicorn.Server, runs: Runs, bound: socket.socket, on_ready: Callable[[], None]
+) -> None:
+    async def announce() -> None:
+        while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
+            await anyio.sleep(0.01)
+        on_ready()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(announce)
+        tasks.start_soon(follow, runs)
+        await server.serve(sockets=[bound])
+        tasks.cancel_scope.cancel()
+
+
+async def follow(runs: Runs) -> None:
+    """Keep the indexes up to date until this is cancelled."""
+    while True:
+        if not await anyio.to_thread.run_sync(runs.step):
+            await anyio.sleep(_EVERY)

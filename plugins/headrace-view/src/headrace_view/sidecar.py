@@ -1,0 +1,86 @@
+"""What the sidecar of an output says about its run, by the documented form of that file."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tomllib
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+_LARGEST = 1 << 24
+_FILE_OPTIONS = ("--prompt-file", "--system-file", "--schema", "--examples", "--table", "--out")
+
+
+def read_fingerprints(journal: Path) -> list[tuple[int, Mapping[str, Any]]]:
+    """The fingerprints of a run, each with the first number of its lines; empty without a sidecar."""
+    try:
+        with open(f"{os.path.realpath(journal)}.journal", "rb") as file:
+            written = file.read(_LARGEST)
+        records = [msgspec.json.decode(line) for line in written.split(b"\n")[:-1]]
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    found: list[tuple[int, Mapping[str, Any]]] = []
+    for record in records:
+        if isinstance(record, dict) and "headrace" in record:
+            found.append((0 if not found else 1 << 62, record))
+        elif found and isinstance(record, dict) and isinstance(record.get("first_index"), int):
+            found[-1] = (record["first_index"], found[-1][1])
+    return found
+
+
+def fingerprint_of(journal: Path, index: int | None) -> Mapping[str, Any]:
+    """The fingerprint of the line with this number; empty if it is not known."""
+    found: Mapping[str, Any] = {}
+    for first, fingerprint in read_fingerprints(journal):
+        if first <= (index or 0):
+            found = fingerprint
+    return found
+
+
+def find_inputs(journal: Path, command: str | None) -> Iterator[Path]:
+    """The files that the command of a run may have read its rows from, the most likely first."""
+    try:
+        arguments = shlex.split(command or "")[2:]
+    except ValueError:
+        return
+    for folder in _folders(journal, arguments):
+        for path in _candidates(arguments):
+            whole = folder / path
+            if whole.is_file() and not whole.samefile(journal):
+                yield from _input_of_job(whole) if whole.suffix == ".toml" else [whole]
+
+
+def _candidates(arguments: list[str]) -> list[str]:
+    """The arguments that are no options: first those that no option can have as its value."""
+    certain: list[str] = []
+    possible: list[str] = []
+    for argument, before in zip(arguments, ["", *arguments], strict=False):
+        if not argument.startswith("-") and before not in _FILE_OPTIONS:
+            (possible if before.startswith("-") and "=" not in before else certain).append(argument)
+    return certain + possible
+
+
+def _folders(journal: Path, arguments: list[str]) -> list[Path]:
+    """The folders that the command may have been run in: where its output has the name that it gave."""
+    real, folders = Path(os.path.abspath(journal)), []
+    for option, value in pairwise(arguments):
+        if option == "--out" and not os.path.isabs(value):
+            parts = Path(os.path.normpath(value)).parts
+            if real.parts[-len(parts) :] == parts:
+                folders.append(Path(*real.parts[: -len(parts)]))
+    return [*folders, real.parent, Path.cwd()]
+
+
+def _input_of_job(path: Path) -> list[Path]:
+    """The input that a job file names."""
+    try:
+        name = tomllib.loads(path.read_text(encoding="utf-8")).get("input")
+    except (OSError, ValueError):
+        return []
+    found = path.parent / name if isinstance(name, str) else None
+    return [found] if found is not None and found.is_file() else []

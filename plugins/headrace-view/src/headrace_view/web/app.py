@@ -1,0 +1,215 @@
+"""The application: its page, and its API, which answers with JSON."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from importlib import resources
+from typing import Any, TypeVar
+
+import anyio.to_thread
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from headrace.bulk import read_run_facts
+from headrace_view.charts import render_charts
+from headrace_view.index import (
+    Comparison,
+    QueryError,
+    RowQuery,
+    compare,
+    count_rows,
+    counted,
+    find_pairs,
+    find_rows,
+    line_of,
+    open_for_reading,
+)
+from headrace_view.prompts import find_prompt
+from headrace_view.runs import Runs, ViewedRun
+from headrace_view.web.comparing import compared, without_content
+from headrace_view.web.documents import Draw, bounded, row_document
+from headrace_view.web.events import Events
+from headrace_view.web.steering import LiveRuns, NoLiveRuns, Steering
+
+T = TypeVar("T")
+
+_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_SHOWN = ("different", "same", "failed", "all")
+
+
+def make_app(
+    runs: Runs,
+    *,
+    content: bool = True,
+    live: LiveRuns | None = None,
+    control: bool = False,
+    draw: Draw = render_charts,
+) -> Starlette:
+    """The application, to be put behind a `Guard`.
+
+    Args:
+        runs: The runs that it shows; something else lets them `Runs.step`.
+        content: Whether prompts and answers are shown.
+        live: The runs that are alive; None for none.
+        control: Whether the page may change live runs.
+        draw: Draws the charts.
+    """
+    api = _Api(runs, content)
+    alive = live or NoLiveRuns()
+    events = Events(runs, alive, draw, content=content)
+    routes = [
+        Route("/", _asset("index.html")),
+        *(Route(f"/static/{name}", _asset(name)) for name in _asset_names()),
+        Route("/api/runs", api.runs(control=control)),
+        Route("/api/runs/{run:int}/facts", api.answer(api.facts)),
+        Route("/api/runs/{run:int}/rows", api.answer(api.rows)),
+        Route("/api/runs/{run:int}/count", api.answer(api.count)),
+        Route("/api/runs/{run:int}/rows/{row:int}", api.answer(api.row)),
+        Route("/api/runs/{run:int}/rows/{row:int}/prompt", api.answer(api.prompt)),
+        Route("/api/runs/{run:int}/compare/{other:int}", api.answer(api.pairs)),
+        Route("/api/runs/{run:int}/compare/{other:int}/count", api.answer(api.comparison)),
+        Route("/api/runs/{run:int}/events", events.stream),
+    ]
+    if control:
+        routes.append(Route("/api/runs/{run:int}/control", Steering(runs, alive).change, methods=["POST"]))
+    return Starlette(routes=routes, max_body_size=1 << 16)
+
+
+def _asset_names() -> list[str]:
+    return [each.name for each in (resources.files(__package__) / "static").iterdir() if each.is_file()]
+
+
+def _asset(name: str) -> Callable[[Request], Response]:
+    """An endpoint that returns a file of the page."""
+    content = (resources.files(__package__) / "static" / name).read_bytes()
+    media_type = _TYPES[name.rpartition(".")[2]]
+
+    def asset(request: Request) -> Response:
+        return Response(content, media_type=media_type)
+
+    return asset
+
+
+class _Api:
+    """The endpoints that read; each runs in a worker thread, with a connection of its own."""
+
+    def __init__(self, runs: Runs, content: bool) -> None:
+        self._runs = runs
+        self._content = content
+        self._compared: dict[tuple[int, int, int, int], Comparison] = {}
+
+    def runs(self, *, control: bool) -> Callable[[Request], Response]:
+        """The endpoint that lists the runs, and what the page may do."""
+
+        def runs(request: Request) -> Response:
+            self._runs.look_for_more()
+            listed = [{"run": run.number, "name": run.name} for run in self._runs.all]
+            return as_json({"runs": listed, "content": self._content, "control": control})
+
+        return runs
+
+    def answer(self, make: Callable[[ViewedRun, Request], Any]) -> Callable[[Request], Any]:
+        """An endpoint that answers with what ``make`` returns."""
+
+        def make_in_thread(request: Request) -> Response:
+            run = self._runs.get(request.path_params["run"])
+            if run is None:
+                raise HTTPException(404, "no such run")
+            try:
+                return as_json(make(run, request))
+            except QueryError as error:
+                raise HTTPException(400, str(error)) from None
+            except sqlite3.Error as error:
+                raise HTTPException(503, f"the index cannot be read now: {error}") from None
+
+        async def answer(request: Request) -> Response:
+            return await anyio.to_thread.run_sync(make_in_thread, request, abandon_on_cancel=True)
+
+        return answer
+
+    def facts(self, run: ViewedRun, request: Request) -> Any:
+        """What the sidecar says about the run."""
+        return read_run_facts(run.journal, content=self._content)
+
+    def rows(self, run: ViewedRun, request: Request) -> Any:
+        """A page of rows."""
+        query = self._query(request)
+        with open_for_reading(run.place.database) as connection:
+            found = find_rows(connection, query)
+        for row in found if not self._content else ():
+            row.answer = row.message = ""
+        return {"rows": found, "reachable": query.reachable}
+
+    def count(self, run: ViewedRun, request: Request) -> Any:
+        """How many rows there are of a query."""
+        with open_for_reading(run.place.database) as connection:
+            number, exact = count_rows(connection, self._query(request))
+        return {"number": number, "exact": exact}
+
+    def _query(self, request: Request) -> RowQuery:
+        return RowQuery.of_parameters(request.query_params, names_only=not self._content)
+
+    def row(self, run: ViewedRun, request: Request) -> Any:
+        """All of a row."""
+        return row_document(self._line(run, request), content=self._content)
+
+    def prompt(self, run: ViewedRun, request: Request) -> Any:
+        """What was sent for a row."""
+        if not self._content:
+            raise HTTPException(403, "prompts are not shown: --no-content")
+        prompt = find_prompt(run.journal, self._line(run, request))
+        messages = [(str(each.get("role", "")), bounded(_content(each))) for each in prompt.messages or []]
+        row = [(name, bounded(value)) for name, value in (prompt.row or {}).items()]
+        return {"note": prompt.note, "input": prompt.input, "row": row, "messages": messages}
+
+    def _line(self, run: ViewedRun, request: Request) -> Any:
+        with open_for_reading(run.place.database) as connection:
+            line = line_of(connection, run.journal, request.path_params["row"])
+        if line is None:
+            raise HTTPException(404, "this row has a newer line now, or its output was replaced")
+        return line
+
+    def pairs(self, run: ViewedRun, request: Request) -> Any:
+        """A page of the items of two runs, with what differs in their answers marked."""
+        shown = request.query_params.get("show", "different")
+        page = request.query_params.get("page", "0")
+        if shown not in _SHOWN or not page.isdecimal() or len(page) > 9:
+            raise QueryError(f"show: must be one of {', '.join(_SHOWN)}; page: must be a number from 0")
+        other = self._other(request)
+        whole = run.builder.is_whole and other.builder.is_whole
+        with open_for_reading(run.place.database, other.place.database) as connection:
+            found = find_pairs(connection, shown, int(page))
+        pairs = list(compared(run, other, found) if self._content else without_content(found))
+        return {"pairs": pairs, "whole": whole}
+
+    def comparison(self, run: ViewedRun, request: Request) -> Any:
+        """How many answers differ; counted once for each state of the two runs."""
+        other = self._other(request)
+        state = (run.number, other.number, run.builder.version, other.builder.version)
+        found = self._compared.get(state)
+        if found is None:
+            with open_for_reading(run.place.database, other.place.database) as connection:
+                found = compare(connection)
+            self._compared = {state: found}
+        return {**msgspec.to_builtins(found), **{show: counted(found, show) for show in _SHOWN}}
+
+    def _other(self, request: Request) -> ViewedRun:
+        other = self._runs.get(request.path_params["other"])
+        if other is None:
+            raise HTTPException(404, "no such run")
+        return other
+
+
+def _content(message: Any) -> Any:
+    """The text of a message that was sent; parts that are no text are JSON."""
+    return message.get("content") if isinstance(message, dict) else message
+
+
+def as_json(value: Any) -> Response:
+    """A response with JSON."""
+    return Response(msgspec.json.encode(value), media_type="application/json")

@@ -1,0 +1,99 @@
+// The top of the page: figures, what a live run does now, and the charts over time.
+import { count, element, foreign, rate, seconds, time, usd } from "./text.js";
+
+const CHARTS = [["throughput", "Throughput"], ["latency", "Latency"], ["cost", "Cost"], ["failures", "Failures"]];
+const NOW = {
+  in_flight: "Calls in flight", waiting: "Waits for", circuits: "Open circuits", limits: "Limits", engine_status: "Engine",
+};
+const policy = globalThis.trustedTypes?.createPolicy("headrace-charts", { createHTML: (html) => html });
+const get = (id) => document.getElementById(id);
+const shown = new Map();
+
+export function showOverview(data, name) {
+  const { status } = data;
+  get("state").textContent = stateOf(data);
+  get("state").className = `state ${data.live ? "alive" : ""}`;
+  get("when").textContent = data.since === null ? "" : `${time(data.since)} to ${time(data.until)}`;
+  document.title = `${count(data.rows)} rows, ${name}: headrace view`;
+  get("indexing").hidden = data.indexed >= data.size;
+  get("progress").value = data.size ? data.indexed / data.size : 0;
+  get("progress-text").textContent =
+    `Reading the output: ${Math.floor((100 * data.indexed) / (data.size || 1))}%. Figures and rows are of what is read.`;
+  const problem = data.error || (data.damaged ? `${count(data.damaged)} lines are no output lines, and are left out.` : "");
+  get("problem").textContent = problem;
+  get("problem").hidden = !problem;
+  replace(get("figures"), figures(data).map(figure));
+  get("live").hidden = !status;
+  if (status) replace(get("live-facts"), Object.entries(NOW).flatMap(([key, title]) => fact(title, status[key])));
+  showCharts(data.charts);
+}
+
+function stateOf({ status, live, size, rows }) {
+  if (status) return status.state;
+  if (live) return "running";
+  return rows ? "not running" : size ? "reading" : "no rows yet";
+}
+
+function figures(data) {
+  const { status, rows, succeeded, failed } = data, share = (part) => (rows ? `${percent(part / rows)} of all` : "");
+  const total = status && status.total ? `of ${status.counted ? "" : "at least "}${count(status.total)}` : "";
+  const left = status && status.time_left !== null ? `${seconds(status.time_left)} left` : "";
+  const perSecond = status ? status.rate : data.rate;
+  return [
+    ["Items", count(rows), total],
+    ["Succeeded", count(succeeded), share(succeeded)],
+    ["Failed", count(failed), share(failed)],
+    ["Retries", count(data.retries), ""],
+    ["Time", data.seconds ? seconds(data.seconds) : "not known", left],
+    ["Rate", perSecond ? rate(perSecond) : "not known", ""],
+    ["Tokens in", count(data.tokens_in), ""],
+    ["Tokens out", count(data.tokens_out), ""],
+    ["Cost", usd(data.cost), data.cost !== null && data.unpriced ? `${count(data.unpriced)} without a price` : ""],
+    ...["p50", "p95", "p99"].map((name) => [`Latency ${name}`, seconds(data.latency[name]), ""]),
+  ];
+}
+
+function percent(share) {
+  const text = (100 * share).toFixed(1).replace(/\.0$/, "");
+  if (text === "0" && share > 0) return "under 0.1%";
+  return text === "100" && share < 1 ? "over 99.9%" : `${text}%`;
+}
+
+function figure([name, value, note]) {
+  const made = element("div", {}, element("dt", {}, name),
+    element("dd", {}, element("span", { className: "value" }, value), ...(note ? [element("span", { className: "note" }, note)] : [])));
+  made.style.setProperty("--length", value.length);
+  return made;
+}
+
+export function fact(title, value) {
+  if (value && typeof value === "object") {
+    value = Object.entries(value).filter(([, each]) => each !== null).map(([key, each]) => `${key}: ${each}`).join(", ");
+  }
+  if (value === undefined || value === null || value === "") return [];
+  return [element("div", {}, element("dt", {}, title), element("dd", {}, foreign(String(value))))];
+}
+
+function showCharts(charts) {
+  const place = get("charts");
+  for (const [name, title] of CHARTS) {
+    const html = charts[name] ?? "";
+    if (shown.get(name) === html) continue;
+    shown.set(name, html);
+    let chart = get(`chart-${name}`);
+    if (!chart) {
+      chart = element("div", { id: `chart-${name}` });
+      place.append(element("div", { className: "drawn" }, element("h3", {}, title), chart));
+    }
+    const parsed = new DOMParser().parseFromString(policy ? policy.createHTML(html) : html, "text/html");
+    chart.replaceChildren(...parsed.body.childNodes);
+  }
+}
+
+// Exchanges the children only if their text is another: a reader of the screen is not told of the same twice.
+function replace(place, children) {
+  const text = children.map((child) => child.textContent).join("\n");
+  if (place.dataset.text === text) return;
+  place.dataset.text = text;
+  place.replaceChildren(...children);
+}

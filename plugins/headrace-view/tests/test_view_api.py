@@ -1,0 +1,259 @@
+"""What the page gets from the server: rows, one row whole, prompts, comparisons."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from headrace import HeadraceError
+from headrace_view.runs import Runs
+from headrace_view.web import Change, Guard, loopback_hosts, make_app
+from view_lines import make_line, write_output
+
+OWN = {"host": "127.0.0.1", "origin": "http://127.0.0.1"}
+CANARY = "a-secret-of-the-content"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The server of the page runs on asyncio only."""
+    return "asyncio"
+
+
+@contextmanager
+def opened(*outputs: Path, **options: Any) -> Iterator[Guard]:
+    """The page about outputs."""
+    runs = Runs(outputs)
+    for number in range(len(outputs)):
+        runs.get(number)
+    while runs.step():
+        pass
+    yield Guard(make_app(runs, **options), "t", loopback_hosts("127.0.0.1"))
+    runs.close()
+
+
+async def get(app: Guard, path: str, **parameters: str) -> Any:
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        answer = await client.get(f"/t/api/{path}", params=parameters, headers=OWN)
+    return answer.json() if answer.status_code == 200 else (answer.status_code, answer.text)
+
+
+async def post(app: Guard, path: str, body: Any, kind: str = "application/json") -> tuple[int, str]:
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        answer = await client.post(f"/t/api/{path}", content=content, headers={**OWN, "content-type": kind})
+    return answer.status_code, answer.text
+
+
+def write_run(folder: Path, command: str = "headrace run in.csv --out out.jsonl", **facts: Any) -> Path:
+    """A run of two rows with its input and its sidecar."""
+    (folder / "in.csv").write_text("id,name\nrow 0,hose\nrow 1,ball\n", encoding="utf-8")
+    fingerprint = {"headrace": 2, "prompt": "What is {name}?", "system": "Be brief.", "model": "m"}
+    record = {**fingerprint, "id_column": "id", "command": command, **facts}
+    (folder / "out.jsonl.journal").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    lines = [make_line(0, digest=0, reply={"reasoning_content": "It is long."}), make_line(1, digest=5)]
+    return write_output(folder / "out.jsonl", lines)
+
+
+@pytest.mark.anyio
+async def test_a_row_is_shown_whole_with_what_was_sent(tmp_path: Path) -> None:
+    with opened(write_run(tmp_path)) as app:
+        (first, second) = (await get(app, "runs/0/rows"))["rows"]
+        row = await get(app, f"runs/0/rows/{first['row']}")
+        assert (row["id"]["text"], row["answer"]["text"], row["attempts"]) == ("row 0", "yes", 1)
+        assert row["reasoning"]["text"] == "It is long."
+        assert '"finish_reason": "stop"' in row["body"]["text"]
+        prompt = await get(app, f"runs/0/rows/{first['row']}/prompt")
+        texts = [(role, each["text"]) for role, each in prompt["messages"]]
+        assert texts == [("system", "Be brief."), ("user", "What is hose?")]
+        assert [(name, each["text"]) for name, each in prompt["row"]] == [("id", "row 0"), ("name", "hose")]
+        assert (prompt["note"], prompt["input"]) == ("", str(tmp_path / "in.csv"))
+        changed = await get(app, f"runs/0/rows/{second['row']}/prompt")
+        assert changed["note"] == "This row of the input has changed since it was sent."
+        assert await get(app, "runs/0/facts") == [
+            ["Model", "m"],
+            ["Prompt", "What is {name}?"],
+            ["System message", "Be brief."],
+            ["Command", "headrace run in.csv --out out.jsonl"],
+        ]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("command", "facts", "note"),
+    [
+        (
+            "headrace run gone.csv",
+            {},
+            "the input of the run was not found. Its command is: headrace run gone.csv",
+        ),
+        (None, {}, "The run was begun from Python"),
+        ("headrace run 'broken", {}, "the input of the run was not found"),
+        ("headrace run in.csv", {"prompt": "{missing}"}, "The prompt cannot be made again: "),
+        ("headrace run in.csv", {"prompt": None, "steps": ["a"]}, "A row with several prompts"),
+        ("headrace run in.csv", {"image": ["photo"]}, "Left out here: image."),
+    ],
+)
+async def test_what_is_not_known_of_a_prompt_is_said(
+    tmp_path: Path, command: str, facts: dict[str, Any], note: str
+) -> None:
+    with opened(write_run(tmp_path, command, **facts)) as app:
+        assert note in (await get(app, "runs/0/rows/1/prompt"))["note"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "command",
+    [
+        "headrace run --limit 5 in.csv --out out.jsonl",
+        "headrace run --retry-failed in.csv",
+        "headrace run job.toml",
+        "headrace run ../{folder}/in.csv --out {folder}/out.jsonl",
+    ],
+)
+async def test_the_input_is_found_by_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir("/")
+    (tmp_path / "job.toml").write_text('input = "in.csv"\n', encoding="utf-8")
+    run = write_run(tmp_path, command.format(folder=shlex.quote(tmp_path.name)))
+    with opened(run) as app:
+        assert (await get(app, "runs/0/rows/1/prompt"))["messages"][1][1]["text"] == "What is hose?"
+
+
+@pytest.mark.anyio
+async def test_without_content_no_prompt_and_no_answer_is_in_any_response(tmp_path: Path) -> None:
+    run = write_run(
+        tmp_path, f"headrace run in.csv --prompt {CANARY}", prompt=CANARY, system=CANARY, choices=[CANARY]
+    )
+    with run.open("ab") as file:
+        for n, given in enumerate(({}, {"code": "answer_error", "message": CANARY}), 7):
+            file.write(json.dumps(make_line(n, answer=CANARY, **given)).encode() + b"\n")
+    (tmp_path / "other").mkdir()
+    other = write_output(tmp_path / "other" / "o.jsonl", [make_line(7, answer=f"{CANARY} no")])
+    with opened(run, other, content=False) as app:
+        paths = [
+            "runs",
+            "runs/0/rows",
+            "runs/0/count",
+            "runs/0/facts",
+            "runs/0/compare/1",
+            "runs/0/compare/1/count",
+        ]
+        paths += [f"runs/0/rows/{row}" for row in range(1, 5)]
+        for path in paths:
+            assert CANARY not in json.dumps(await get(app, path)), path
+        assert (await get(app, "runs/0/rows/1/prompt"))[0] == 403
+        assert (await get(app, "runs/0/count", search=CANARY))["number"] == 0
+        assert (await get(app, "runs/0/count", answer=CANARY))["number"] == 4
+        assert (await get(app, "runs/0/rows/4"))["code"] == "answer_error"
+
+
+@pytest.mark.anyio
+async def test_two_runs_are_compared(tmp_path: Path) -> None:
+    first = [make_line(n, answer="the blue hose") for n in range(4)] + [make_line(8)]
+    second = [
+        make_line(0, answer="the blue hose"),
+        make_line(1, answer="the \U0001f600 red hose"),
+        make_line(2, code="timeout", status=None),
+        make_line(3, answer="the blue hoses"),
+        make_line(9),
+    ]
+    one, other = write_output(tmp_path / "a.jsonl", first), write_output(tmp_path / "b.jsonl", second)
+    with opened(one, other) as app:
+        counts = await get(app, "runs/0/compare/1/count")
+        assert [counts[name] for name in ("both", "different", "same", "failed_in_one")] == [4, 2, 1, 1]
+        assert (counts["only_first"], counts["only_second"], counts["all"]) == (1, 1, 4)
+        pairs = (await get(app, "runs/0/compare/1"))["pairs"]
+        assert [[row["id"] for row in pair["rows"]] for pair in pairs] == [["row 1"] * 2, ["row 3"] * 2]
+        assert pairs[0]["marks"] == [[[4, 8]], [[4, 10]]]  # in UTF-16, as JavaScript counts
+        assert pairs[1]["marks"] == [[[9, 13]], [[9, 14]]]
+        for show, number in (("same", 1), ("failed", 1), ("all", 4)):
+            assert len((await get(app, "runs/0/compare/1", show=show))["pairs"]) == number
+        assert (await get(app, "runs/0/compare/1", show="x"))[0] == 400
+        assert (await get(app, "runs/0/compare/7"))[0] == 404
+
+
+@pytest.mark.anyio
+async def test_steps_samples_and_votes_are_shown(tmp_path: Path) -> None:
+    lines = [
+        make_line(0, steps={"topic": "garden", "verdict": {"score": 3}, "skipped": None}),
+        make_line(1, answers=["a", "b", "a"], votes={"a": 2, "b": 1}),
+        make_line(2, answer={"score": 1}),
+    ]
+    with opened(write_output(tmp_path / "out.jsonl", lines)) as app:
+        steps, samples, typed = [await get(app, f"runs/0/rows/{row}") for row in (1, 2, 3)]
+        assert [name for name, _ in steps["steps"]] == ["topic", "verdict", "skipped"]
+        assert steps["steps"][1][1]["json"]
+        assert [each["text"] for each in samples["answers"]] == ["a", "b", "a"]
+        assert samples["votes"] == {"a": 2, "b": 1}
+        assert (typed["answer"]["json"], json.loads(typed["answer"]["text"])) == (True, {"score": 1})
+
+
+@pytest.mark.anyio
+async def test_a_huge_answer_is_bounded(tmp_path: Path) -> None:
+    huge = [make_line(0, "i" * 1_000_000, "a" * 3_000_000)]
+    with opened(write_output(tmp_path / "out.jsonl", huge)) as app:
+        assert len(json.dumps(await get(app, "runs/0/rows"))) < 3000
+        row = await get(app, "runs/0/rows/1")
+        assert (len(row["answer"]["text"]), row["answer"]["more"]) == (200_000, 2_800_000)
+        assert row["id"]["more"] == 800_000
+        assert len(json.dumps(row)) < 2_000_000
+
+
+@pytest.mark.anyio
+async def test_unknown_runs_and_rows_are_not_found(tmp_path: Path) -> None:
+    with opened(write_output(tmp_path / "out.jsonl", [make_line(1)])) as app:
+        assert await get(app, "runs/5/rows") == (404, "no such run")
+        assert (await get(app, "runs/0/rows/99"))[0] == 404
+        assert await get(app, "runs/0/rows", page="x") == (400, "page: must be a number from 0")
+
+
+class FakeRuns:
+    """A live run that keeps what it is asked for."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+
+    def status(self, out: Path) -> Mapping[str, Any] | None:
+        return {"state": "running"}
+
+    def change(self, out: Path, change: Change) -> str:
+        if change.type == "set" and not change.value.isdecimal():
+            raise HeadraceError(f"{change.name}: must be a number")
+        self.changes.append(change)
+        return f"did {change.type}"
+
+
+@pytest.mark.anyio
+async def test_a_live_run_is_changed_only_with_buttons(tmp_path: Path) -> None:
+    out = write_output(tmp_path / "out.jsonl", [make_line(1)])
+    live = FakeRuns()
+    with opened(out, live=live) as app:
+        assert (await post(app, "runs/0/control", {"type": "pause"}))[0] == 404
+    with opened(out, live=live, control=True) as app:
+        assert (await get(app, "runs"))["control"]
+        assert await post(app, "runs/0/control", {"type": "pause"}) == (200, '{"message":"did pause"}')
+        change = {"type": "set", "name": "max-in-flight", "value": "40"}
+        assert (await post(app, "runs/0/control", change))[0] == 200
+        assert await post(app, "runs/0/control", {**change, "value": "x"}) == (
+            409,
+            "max-in-flight: must be a number",
+        )
+        for body in ({"type": "delete"}, {"type": "pause", "more": 1}, b"\xff", b"[" * 5000):
+            assert (await post(app, "runs/0/control", body))[0] == 400
+        assert (await post(app, "runs/0/control", {"type": "stop"}, "text/plain"))[0] == 415
+        assert (await post(app, "runs/9/control", {"type": "stop"}))[0] == 404
+        assert (await post(app, "runs/0/control", b" " * 100_000))[0] == 413
+    assert live.changes == [Change("pause"), Change("set", "max-in-flight", "40")]
+    with opened(out, control=True) as app:
+        assert (await post(app, "runs/0/control", {"type": "stop"}))[0] == 409

@@ -1,0 +1,112 @@
+"""Serves pages about runs, and opens them in Debian's Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from headrace_view.runs import Runs
+from headrace_view.server import bind, follow
+from headrace_view.web import Guard, loopback_hosts, make_app
+
+FLAGS = """
+--no-sandbox --disable-gpu --disable-quic --no-first-run
+--disable-background-networking --disable-component-update --disable-sync
+"""
+CONTRASTS = """() => {
+    const light = color => {
+        const [r, g, b] = color.match(/[\\d.]+/g).slice(0, 3).map(c => c / 255)
+            .map(c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = light(getComputedStyle(document.documentElement).backgroundColor);
+    return [...document.querySelectorAll("h1, h2, h3, p, dt, dd, th, td, bdi, label, button:enabled, footer")]
+        .filter(element => element.checkVisibility())
+        .map(element => light(getComputedStyle(element).color))
+        .map(ink => (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05));
+}"""
+UNNAMED = """() => [...document
+    .querySelectorAll("button, input, select, dialog, table, [role=region], progress")]
+    .filter(each => !(each.labels?.length || each.ariaLabel || each.getAttribute("aria-labelledby")
+        || each.textContent.trim()))
+    .map(each => each.outerHTML)"""
+
+
+@attrs.frozen
+class Served:
+    """A page that is served; ``messages`` are what windows wrote to their consoles, and dialogues."""
+
+    url: str
+    browser: Browser
+    messages: list[str] = attrs.field(factory=list)
+
+    @contextmanager
+    def window(self, width: int = 1440, scheme: Any = "light") -> Iterator[Page]:
+        """The page in a new window, with its first rows and charts; no message may come."""
+        context = self.browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        window = context.new_page()
+        requests: list[str] = []
+        window.on("console", lambda message: self.messages.append(message.text))
+        window.on("pageerror", lambda error: self.messages.append(str(error)))
+        window.on("request", lambda request: requests.append(request.url))
+        window.goto(self.url)
+        window.wait_for_selector("#charts svg")
+        window.wait_for_selector("#rows tbody tr")
+        yield window
+        assert [url for url in requests if not url.startswith(self.url)] == []
+        context.close()
+        assert self.messages == []
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser; without one the test is skipped, except in CI."""
+    program = shutil.which("chromium")
+    if program is None:
+        assert not os.environ.get("CI"), "chromium is not installed"
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=program, args=FLAGS.split())
+        yield launched
+        launched.close()
+
+
+@contextmanager
+def serving(*outputs: Path, **options: Any) -> Iterator[str]:
+    """The URL of a page about outputs; the server runs in a thread."""
+    runs, bound = Runs(outputs), bind("127.0.0.1", 0)
+    app = Guard(make_app(runs, **options), "token", loopback_hosts("127.0.0.1"))
+    config = uvicorn.Config(
+        app, lifespan="off", log_level="critical", access_log=False, timeout_graceful_shutdown=1
+    )
+    server, ready = uvicorn.Server(config), threading.Event()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(follow, runs)
+            ready.set()  # the socket is bound: connections wait until they are accepted
+            bound.listen()
+            await server.serve(sockets=[bound])
+            tasks.cancel_scope.cancel()
+
+    thread = threading.Thread(target=anyio.run, args=[main])
+    thread.start()
+    ready.wait()
+    try:
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}/token/"
+    finally:
+        server.should_exit = True
+        thread.join()
+        bound.close()
+        runs.close()
