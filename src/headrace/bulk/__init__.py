@@ -1,6 +1,24 @@
 """Bulk runs: a file of items in, a file of outcomes out, without losing any."""
 
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT, BulkRun
+from headrace.bulk.control import (
+    AdjustableLimits,
+    CancelItems,
+    Change,
+    ControlMessage,
+    Done,
+    GetStatus,
+    PauseRun,
+    Refused,
+    ResumeRun,
+    RetryFailed,
+    RunControl,
+    RunSnapshot,
+    SetLimit,
+    StopRun,
+    control_address,
+    encode_message,
+)
 from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
 from headrace.bulk.engine_setup import EngineSetup
 from headrace.bulk.executor import Executor, LocalExecutor, ResultHandler, WorkItem
@@ -38,6 +56,26 @@ __all__ = [
     "Task",
     "run",
     "write_table",
+]
+
+# For the control of a run that goes on.
+__all__ += [
+    "AdjustableLimits",
+    "CancelItems",
+    "Change",
+    "ControlMessage",
+    "Done",
+    "GetStatus",
+    "PauseRun",
+    "Refused",
+    "ResumeRun",
+    "RetryFailed",
+    "RunControl",
+    "RunSnapshot",
+    "SetLimit",
+    "StopRun",
+    "control_address",
+    "encode_message",
 ]
 
 # For engines, which make the calls of a bulk run elsewhere.

@@ -13,6 +13,7 @@ from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
 from headrace.bulk.call_feed import CallFeed
 from headrace.bulk.chosen_items import ChosenItems
+from headrace.bulk.drawing_gate import DrawingGate
 from headrace.bulk.executor import Executor
 from headrace.bulk.hung_calls import drop_hung_calls
 from headrace.bulk.input_check import InputCheck
@@ -75,6 +76,7 @@ class BulkRun:
     Attributes:
         summary: The totals, updated during the run.
         on_stored: Called after results were written.
+        ended: Whether `perform` has returned.
     """
 
     def __init__(
@@ -94,13 +96,16 @@ class BulkRun:
         self._journal = journal
         self._wait_for_endpoint = wait_for_endpoint
         self._deadline = deadline
-        self._stopping = anyio.Event()
+        self._gate = DrawingGate()
+        self._executor: Executor | None = None
+        self._started: float | None = None
+        self.ended: bool = False
         self._pending = PendingResults()
         self._check = total if isinstance(total, InputCheck) else None
         if calls is None:
             calls = SingleCall(cast(CallTask, task), journal)
         self._calls = calls
-        feed_arguments = (task.source, calls, journal, self._pending, self._stopping, self._check)
+        feed_arguments = (task.source, calls, journal, self._pending, self._gate, self._check)
         self._feed: ItemFeed
         if calls.is_single:
             self._feed = ItemFeed(*feed_arguments)
@@ -118,7 +123,41 @@ class BulkRun:
         once no attempt is on the wire; their items are left unsent.
         """
         self.summary.stopped_by = self.summary.stopped_by or "interrupt"
-        self._stopping.set()
+        self._gate.stop()
+
+    def pause(self) -> None:
+        """Draw no more items until `resume` or `stop`; those in flight are finished and written.
+
+        An executor with methods ``pause`` and ``resume`` decides itself what it still sends.
+        """
+        pause = getattr(self._executor, "pause", None)
+        self._gate.pause(close=pause is None)
+        if pause is not None:
+            pause()
+
+    def resume(self) -> None:
+        """Draw items again. If calls that began before the pause are in flight, they are finished first."""
+        self._gate.resume()
+        resume = getattr(self._executor, "resume", None)
+        if resume is not None:
+            resume()
+
+    @property
+    def paused(self) -> bool:
+        """Whether the run is paused."""
+        return self._gate.paused
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run draws no more items, because it was stopped or for an error of the input."""
+        return self._gate.stopping.is_set()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the session began."""
+        if self._started is None or self.ended:
+            return self.summary.elapsed
+        return anyio.current_time() - self._started
 
     @uninterrupted
     async def perform(self, executor: Executor) -> Summary:
@@ -128,6 +167,7 @@ class BulkRun:
             JournalError: A result cannot be written.
         """
         summary, started = self.summary, anyio.current_time()
+        self._executor, self._started = executor, started
         try:
             with anyio.move_on_after(self._deadline) as scope:
                 async with task_group() as group:
@@ -144,6 +184,7 @@ class BulkRun:
             summary.stopped_by = error
         finally:
             summary.elapsed = anyio.current_time() - started
+            self.ended = True
             self._count()
             await self._sync()
         return summary
@@ -162,7 +203,7 @@ class BulkRun:
             self._check.advance(seconds, only_fetched=only_fetched)
         except InputError as error:
             self.summary.stopped_by = self.summary.stopped_by or error
-            self._stopping.set()
+            self._gate.stop()
         self._count()
 
     def _count(self) -> None:
@@ -185,10 +226,12 @@ class BulkRun:
         summary, pending = self.summary, self._pending
         waited_since, succeeded, backoff = started, 0, _FIRST_BACKOFF
         while True:
+            if await self._gate.wait_while_paused():
+                waited_since = anyio.current_time()
             await self._make_pass(executor, started)
             if summary.succeeded > succeeded:
                 waited_since, succeeded, backoff = anyio.current_time(), summary.succeeded, _FIRST_BACKOFF
-            if self._stopping.is_set():
+            if self._gate.stopping.is_set():
                 return
             if pending.ended_by is not None:
                 summary.stopped_by = pending.ended_by
@@ -207,7 +250,7 @@ class BulkRun:
                 return
             summary.waiting = pause.reason or str(pause.error)
             with anyio.move_on_after(max(seconds, _SHORTEST_PAUSE)):
-                await self._stopping.wait()
+                await self._gate.stopping.wait()
             summary.waiting = ""
 
     async def _make_pass(self, executor: Executor, started: float) -> None:
@@ -224,7 +267,7 @@ class BulkRun:
             group.start_soon(self._sync_regularly)
             group.start_soon(self._feed.read_ahead)
             with anyio.CancelScope() as calls:
-                group.start_soon(drop_hung_calls, executor, self._stopping, calls, self._notify)
+                group.start_soon(drop_hung_calls, executor, self._gate.stopping, calls, self._notify)
                 stop = getattr(executor, "stop", None)
                 if stop is not None:
                     group.start_soon(self._call_when_stopping, stop)
@@ -233,7 +276,7 @@ class BulkRun:
         self._store(self._pending.end_pass(exhausted=not self._feed.has_more))
 
     async def _call_when_stopping(self, stop: Callable[[], None]) -> None:
-        await self._stopping.wait()
+        await self._gate.stopping.wait()
         stop()
 
     async def _sync_regularly(self) -> None:

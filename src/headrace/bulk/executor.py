@@ -13,6 +13,7 @@ from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON
 from headrace.bulk.item_result import ItemResult, item_result
+from headrace.bulk.map_limit import MapLimit
 from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
 from headrace.calls import Outcome, Request
 from headrace.client import Client
@@ -70,6 +71,10 @@ class Executor(Protocol):
     its calls in flight wait for. One whose calls go on without this process has ``stop()``: it is called when
     the run must stop, and ``work`` then soon raises `RunDetached`. ``status``, a text, is shown with the
     progress of the run.
+
+    What can be changed while a run goes on depends on further members: ``max_in_flight``, the most calls in
+    flight, can be set; ``pause()`` and ``resume()`` replace those of the run, if an executor must not be
+    starved of items; ``set_limit(name, value)`` gets the limits of policies, if calls are made elsewhere.
     """
 
     @property
@@ -114,12 +119,21 @@ class LocalExecutor:
         self._client = client
         self._choices = step_choices or (choices,)
         self._fail_on = fail_on
-        self._max_in_flight = max_in_flight
+        self._limit = MapLimit(client, max_in_flight)
 
     @property
     def in_flight(self) -> int:
         """The number of calls in flight."""
         return self._client.in_flight
+
+    @property
+    def max_in_flight(self) -> float:
+        """The most calls in flight; it can be set at any time."""
+        return self._limit.total
+
+    @max_in_flight.setter
+    def max_in_flight(self, total: int) -> None:
+        self._limit.total = total
 
     async def unfinished(self) -> UnfinishedCalls:
         """What the calls in flight wait for."""
@@ -131,7 +145,7 @@ class LocalExecutor:
         async with task_group() as group:
             group.start_soon(buffer.flush_regularly)
             try:
-                await self._client.map(items, max_in_flight=self._max_in_flight).each(buffer.add)
+                await self._limit.map(items).each(buffer.add)
             finally:
                 group.cancel_scope.cancel()
                 buffer.flush_rest()

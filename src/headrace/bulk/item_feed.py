@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import anyio
-
 from headrace.bulk.done_prefix import DonePrefix
+from headrace.bulk.drawing_gate import DrawingGate
 from headrace.bulk.executor import WorkItem
 from headrace.bulk.input_check import InputCheck
 from headrace.bulk.pending_results import PendingResults
@@ -28,7 +27,7 @@ class ItemFeed:
         calls: Makes the first call of each row.
         journal: Knows what is done.
         pending: Decides whether items may be drawn.
-        stopping: Set if the run must stop.
+        gate: Decides whether items may be drawn, too: the run may be paused or stopping.
         check: Checks items that could not be read before; None for an input that was checked.
 
     Attributes:
@@ -41,13 +40,13 @@ class ItemFeed:
         calls: RowCalls,
         journal: ResultStore,
         pending: PendingResults,
-        stopping: anyio.Event,
+        gate: DrawingGate,
         check: InputCheck | None,
     ) -> None:
         self._calls = calls
         self._journal = journal
         self._pending = pending
-        self._stopping = stopping
+        self._gate = gate
         self._check = None if check is None or check.reads_ahead else check
         self._is_async = getattr(source, "is_async", False)
         self._prefix = DonePrefix(source, journal)
@@ -139,7 +138,7 @@ class ItemFeed:
         self.cut_short, self._pending.ended_by = True, error
 
     def _must_stop(self) -> bool:
-        self.cut_short = self._pending.stops_drawing or self._stopping.is_set()
+        self.cut_short = self._pending.stops_drawing or self._gate.closed
         return self.cut_short
 
     def _draw(self, item: Item) -> WorkItem | None:

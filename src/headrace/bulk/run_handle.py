@@ -14,11 +14,13 @@ from anyio.lowlevel import checkpoint
 
 from headrace._support.task_groups import task_group
 from headrace.bulk.bulk_run import BulkRun
+from headrace.bulk.control import LimitValue, RunControl, RunSnapshot
+from headrace.bulk.control.accompanied import accompanied
 from headrace.bulk.executor import Executor
 from headrace.bulk.output_line import OutputLine, decode_line
 from headrace.bulk.progress import ClientEvents, Display, RunState, shown
 from headrace.bulk.result import Result
-from headrace.bulk.summary import Summary
+from headrace.client import Client
 from headrace.errors import ClientStateError
 
 
@@ -29,16 +31,19 @@ class Session:
     bulk: BulkRun
     executor: Executor
     result: Result
+    control: RunControl
+    client: Client
     display: Display | None = None
     events: ClientEvents | None = None
 
     async def perform(self) -> None:
         """Perform the run, and show its progress."""
-        if self.display is None:
-            await self.bulk.perform(self.executor)
-            return
-        async with shown(self.display, RunState(self.result, self.executor, self.events)):
-            await self.bulk.perform(self.executor)
+        async with accompanied(self.control, self.client):
+            if self.display is None:
+                await self.bulk.perform(self.executor)
+                return
+            async with shown(self.display, RunState(self.result, self.executor, self.events)):
+                await self.bulk.perform(self.executor)
 
 
 class Run:
@@ -47,7 +52,8 @@ class Run:
     Awaiting it performs it and returns its `Result`. Entering it begins it, and then:
 
     - iterating yields an `OutputLine` for each item that finishes in this session, as it finishes;
-    - `snapshot` returns the totals so far, and `stop` ends the run early;
+    - `snapshot` returns the state of the run, `pause`, `resume` and `set_limit` change it, and `stop` ends it
+      early;
     - `wait` returns the result.
 
     Leaving the block cancels the calls in flight. What is done stays in the output, and the same call
@@ -136,13 +142,44 @@ class Run:
             raise ClientStateError("enter the run first: async with headrace.run(…) as run")
         return self._session
 
-    def snapshot(self) -> Summary:
-        """The totals so far; a copy that does not change.
+    def snapshot(self) -> RunSnapshot:
+        """The totals so far, what the run does, and its limits; a copy that does not change.
 
         Raises:
             ClientStateError: The run was not entered.
         """
-        return self._opened().result.snapshot()
+        return self._opened().control.snapshot()
+
+    def pause(self) -> None:
+        """Draw no more items until `resume`; those in flight are finished and written.
+
+        Raises:
+            ClientStateError: The run was not entered.
+            ControlRefused: The run is stopping.
+        """
+        self._opened().control.pause()
+
+    def resume(self) -> None:
+        """Draw items again after `pause`; calls that began before it are finished first.
+
+        Raises:
+            ClientStateError: The run was not entered.
+            ControlRefused: The run is stopping.
+        """
+        self._opened().control.resume()
+
+    def set_limit(self, name: str, value: LimitValue) -> None:
+        """Change a limit of the run; it takes effect at once.
+
+        Args:
+            name: "max-in-flight", "budget", "requests-per-minute" or another limit of ``snapshot().limits``.
+            value: The new value; None for no limit.
+
+        Raises:
+            ClientStateError: The run was not entered.
+            ControlRefused: The value is not valid, or nothing in this run has such a limit.
+        """
+        self._opened().control.set_limit(name, value)
 
     def stop(self) -> None:
         """Draw no more items; those in flight are finished and written.

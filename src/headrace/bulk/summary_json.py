@@ -13,7 +13,12 @@ from headrace.errors import WorkerLost
 
 
 def encode_summary(summary: Summary, out: str, table: str | None = None) -> str:
-    """The summary as one JSON object on one line, with the files that the run wrote.
+    """The summary as one JSON object on one line, with the files that the run wrote; see `summary_values`."""
+    return msgspec.json.encode(summary_values(summary) | {"out": out, "table": table}).decode()
+
+
+def summary_values(summary: Summary) -> dict[str, Any]:
+    """The summary as values of JSON.
 
     Members are only added in later versions. Costs are strings, so that no digit is lost; what is unknown is
     null.
@@ -48,15 +53,13 @@ def encode_summary(summary: Summary, out: str, table: str | None = None) -> str:
         "rate": round(summary.rate, 6),
         "latency": None,
         "stopped_by": _stop_reason(summary),
-        "out": out,
-        "table": table,
         "steps": {name: attrs.asdict(counts) for name, counts in summary.steps.items()} or None,
         "samples": None if summary.samples is None else attrs.asdict(summary.samples),
     }
     if latencies.count:
         percentiles = {f"p{percent}": latencies.percentile(percent) for percent in (50, 95, 99)}
         values["latency"] = {"count": latencies.count, "mean": latencies.mean, **percentiles}
-    return msgspec.json.encode(values).decode()
+    return values
 
 
 def _stop_reason(summary: Summary) -> dict[str, str] | None:

@@ -99,7 +99,7 @@ def embed(
     from headrace.cli.kept_command import kept_command
     from headrace.cli.progress import ProgressDisplay
     from headrace.cli.summary_output import SummaryOutput
-    from headrace.cli.terminal_run import perform, run_async
+    from headrace.cli.terminal_run import accompany_with, perform, run_async
     from headrace.errors import HeadraceError, JournalError, SettingsError
 
     if quiet and verbose:
@@ -147,8 +147,9 @@ def embed(
         )
         raise_file_limit(client.settings.max_in_flight)
         executor = prepared.local_executor(client, journal)
+        accompany = accompany_with(bulk, journal, client, display)
         try:
-            summary = run_async(functools.partial(perform, bulk, executor, client, display))
+            summary = run_async(functools.partial(perform, bulk, executor, client, display, accompany))
         except JournalError as error:  # calls were made: this is not a mistake in the command
             raise HeadraceError(str(error)) from error
         written = prepared.write_table()

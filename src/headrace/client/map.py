@@ -91,6 +91,11 @@ class OutcomeStream(Generic[R_co]):
             f"{self._waiting_calls} of them waiting, {ready} outcomes ready>"
         )
 
+    @property
+    def limiter(self) -> Limiter:
+        """Limits the calls of this map; its ``total_tokens`` can be set at any time."""
+        return self._limiter
+
     @uninterrupted
     async def __aenter__(self) -> Self:
         self._open(self._worker)

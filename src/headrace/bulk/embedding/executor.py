@@ -12,6 +12,7 @@ from headrace.bulk.embedding.rejections import concerns_some_texts, refuses_base
 from headrace.bulk.embedding.row_outcomes import row_results
 from headrace.bulk.executor import ResultHandler, WorkItem
 from headrace.bulk.item_result import ItemResult, item_result
+from headrace.bulk.map_limit import MapLimit
 from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
 from headrace.calls import Outcome
 from headrace.client import Client
@@ -33,7 +34,7 @@ class EmbeddingExecutor:
 
     def __init__(self, client: Client, batch_size: int, max_in_flight: int | None = None) -> None:
         self._client = client
-        self._max_in_flight = max_in_flight
+        self._limit = MapLimit(client, max_in_flight)
         self._builder = BatchBuilder(batch_size, self._fail)
         self._members: dict[str, Any] = {}
         self._parts: deque[Batch] = deque()
@@ -44,6 +45,15 @@ class EmbeddingExecutor:
     def in_flight(self) -> int:
         """The number of calls in flight."""
         return self._client.in_flight
+
+    @property
+    def max_in_flight(self) -> float:
+        """The most calls in flight; it can be set at any time."""
+        return self._limit.total
+
+    @max_in_flight.setter
+    def max_in_flight(self, total: int) -> None:
+        self._limit.total = total
 
     async def unfinished(self) -> UnfinishedCalls:
         """What the calls in flight wait for."""
@@ -60,7 +70,7 @@ class EmbeddingExecutor:
             await self._send(self._parts_in_order())
 
     async def _send(self, batches: Iterator[Batch] | AsyncIterator[Batch]) -> None:
-        await self._client.map(batches, max_in_flight=self._max_in_flight).each(self._finish)
+        await self._limit.map(batches).each(self._finish)
 
     def _batches(self, items: Iterator[WorkItem]) -> Iterator[Batch]:
         for item in items:
