@@ -2,7 +2,6 @@
 
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT, BulkRun
 from headrace.bulk.control import (
-    AdjustableLimits,
     CancelItems,
     Change,
     ControlMessage,
@@ -29,6 +28,7 @@ from headrace.bulk.item_result import ItemResult, item_result
 from headrace.bulk.journal import Journal
 from headrace.bulk.line_file import LineFile
 from headrace.bulk.output_line import JournalEntry, OutputLine, decode_line
+from headrace.bulk.policy_limits import AdjustableLimits
 from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.result import Result
 from headrace.bulk.run import run

@@ -44,6 +44,9 @@ _CATCH_UP_TIME = 0.05
 _SHORTEST_PAUSE = 0.5
 """Seconds. A half-open circuit that makes its probes asks for a wait of 0."""
 
+PAUSED = "paused"
+"""What a run waits for while it is paused."""
+
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 2.0, 60.0
 """Seconds of a pause for which the endpoint gave no length; doubled each time until a call succeeds."""
 
@@ -123,6 +126,7 @@ class BulkRun:
         once no attempt is on the wire; their items are left unsent.
         """
         self.summary.stopped_by = self.summary.stopped_by or "interrupt"
+        self.summary.waiting = ""
         self._gate.stop()
 
     def pause(self) -> None:
@@ -132,12 +136,14 @@ class BulkRun:
         """
         pause = getattr(self._executor, "pause", None)
         self._gate.pause(close=pause is None)
+        self.summary.waiting = PAUSED
         if pause is not None:
             pause()
 
     def resume(self) -> None:
         """Draw items again. If calls that began before the pause are in flight, they are finished first."""
         self._gate.resume()
+        self.summary.waiting = ""
         resume = getattr(self._executor, "resume", None)
         if resume is not None:
             resume()
@@ -251,7 +257,7 @@ class BulkRun:
             summary.waiting = pause.reason or str(pause.error)
             with anyio.move_on_after(max(seconds, _SHORTEST_PAUSE)):
                 await self._gate.stopping.wait()
-            summary.waiting = ""
+            summary.waiting = PAUSED if self.paused else ""
 
     async def _make_pass(self, executor: Executor, started: float) -> None:
         """Send the items that are not done, until the end of the input or until drawing stops early."""

@@ -14,10 +14,11 @@ from anyio.lowlevel import checkpoint
 
 from headrace._support.task_groups import task_group
 from headrace.bulk.bulk_run import BulkRun
-from headrace.bulk.control import LimitValue, RunControl, RunSnapshot
+from headrace.bulk.control import RunControl, RunSnapshot
 from headrace.bulk.control.accompanied import accompanied
 from headrace.bulk.executor import Executor
 from headrace.bulk.output_line import OutputLine, decode_line
+from headrace.bulk.policy_limits import LimitValue
 from headrace.bulk.progress import ClientEvents, Display, RunState, shown
 from headrace.bulk.result import Result
 from headrace.client import Client

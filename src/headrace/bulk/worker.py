@@ -22,8 +22,17 @@ from headrace.bulk.file_limit import raise_file_limit
 from headrace.bulk.gc_tuning import reduced_gc
 from headrace.bulk.item_result import ItemResult, item_result
 from headrace.bulk.output_line import encodable
+from headrace.bulk.policy_limits import set_policy_limit
 from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
-from headrace.bulk.worker_protocol import FrameStream, WorkerItem, WorkerReport, WorkerSetup, frame_stream
+from headrace.bulk.worker_protocol import (
+    FrameStream,
+    WorkerFrame,
+    WorkerItem,
+    WorkerOrder,
+    WorkerReport,
+    WorkerSetup,
+    frame_stream,
+)
 from headrace.calls import Event, Outcome
 from headrace.client import Client
 from headrace.errors import HeadraceError
@@ -77,7 +86,7 @@ class _EventRecorder:
 
 async def work(raw_socket: socket.socket, setup: WorkerSetup) -> None:
     """Make the client, then make the calls of the received items."""
-    frames: FrameStream[list[WorkerItem]] = await frame_stream(raw_socket, list[WorkerItem])
+    frames: FrameStream[WorkerFrame] = await frame_stream(raw_socket, WorkerFrame)
     recorder = _EventRecorder()
     try:
         client, answers = _client(setup), [_answer(pickle.loads(each)) for each in setup.answers]
@@ -135,7 +144,7 @@ class _Inbox:
 class _Outbox:
     """Results for the main process. Many are sent in one frame, because each frame wakes that process."""
 
-    def __init__(self, frames: FrameStream[list[WorkerItem]], recorder: _EventRecorder) -> None:
+    def __init__(self, frames: FrameStream[WorkerFrame], recorder: _EventRecorder) -> None:
         self._frames = frames
         self._recorder = recorder
         self._changed = anyio.Event()
@@ -173,19 +182,29 @@ def _client(setup: WorkerSetup) -> Client:
 
 
 async def _receive(
-    frames: FrameStream[list[WorkerItem]],
+    frames: FrameStream[WorkerFrame],
     inbox: _Inbox,
     outbox: _Outbox,
     client: Client,
     worker: anyio.CancelScope,
 ) -> None:
-    while (items := await frames.receive()) is not None:
-        if items:
-            inbox.put(items)
-        else:  # the run stops, and requests what the calls wait for
+    while (frame := await frames.receive()) is not None:
+        if isinstance(frame, list):
+            inbox.put(frame)
+            continue
+        _change_limits(frame, client)
+        if frame.report_unfinished:
             outbox.unfinished = unfinished_calls(client)
             outbox.notify(client.in_flight)
     worker.cancel()
+
+
+def _change_limits(order: WorkerOrder, client: Client) -> None:
+    if order.in_flight is not None:
+        raise_file_limit(order.in_flight)
+        client.limiter.total_tokens = order.in_flight
+    if order.limit is not None:
+        set_policy_limit(client.policies, *order.limit)
 
 
 if __name__ == "__main__":

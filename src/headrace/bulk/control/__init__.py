@@ -1,11 +1,9 @@
 """The control of a run that goes on: its snapshot, and the messages that change it."""
 
-from headrace.bulk.control.limits import AdjustableLimits
 from headrace.bulk.control.messages import (
     CancelItems,
     ControlMessage,
     GetStatus,
-    LimitValue,
     PauseRun,
     ResumeRun,
     RetryFailed,
@@ -19,13 +17,11 @@ from headrace.bulk.control.run_control import RunControl
 from headrace.bulk.control.snapshot import RunSnapshot
 
 __all__ = [
-    "AdjustableLimits",
     "CancelItems",
     "Change",
     "ControlMessage",
     "Done",
     "GetStatus",
-    "LimitValue",
     "PauseRun",
     "Refused",
     "ResumeRun",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any
 
 from headrace._support.text import nearest, quoted
-from headrace.bulk.control.messages import LimitValue
 from headrace.bulk.executor import Executor
 from headrace.bulk.file_limit import raise_file_limit
+from headrace.bulk.policy_limits import LimitValue, policy_limits, set_policy_limit
 from headrace.errors import ControlRefused, HeadraceError
 from headrace.settings.known_plugins import missing_plugin
 
@@ -17,24 +17,6 @@ MAX_IN_FLIGHT = "max-in-flight"
 
 _PLUGINS = {"budget": "cost", "requests-per-minute": "pace", "tokens-per-minute": "pace"}
 """The plugins that have well-known limits."""
-
-
-@runtime_checkable
-class AdjustableLimits(Protocol):
-    """The part of a policy that has limits which can be changed while calls are made.
-
-    Names are those of the settings, with hyphens. A change takes effect at once, also for calls that wait.
-    """
-
-    def adjustable_limits(self) -> Mapping[str, LimitValue]:
-        """The limits and their values; None for a limit that is not set."""
-
-    def set_limit(self, name: str, value: LimitValue, /) -> None:
-        """Change a limit; ``value`` is a number or its text, or None for no limit.
-
-        Raises:
-            SettingsError: The value is not valid; nothing is changed.
-        """
 
 
 class RunLimits:
@@ -48,7 +30,7 @@ class RunLimits:
 
     def __init__(self, executor: Executor, policies: Sequence[Any], engine: str | None) -> None:
         self._executor = executor
-        self._policies = [policy for policy in policies if isinstance(policy, AdjustableLimits)]
+        self._policies = policies
         self._engine = engine
 
     @property
@@ -59,10 +41,7 @@ class RunLimits:
 
     def values(self) -> dict[str, LimitValue]:
         """The limits by name; None for one that is not set."""
-        found: dict[str, LimitValue] = {MAX_IN_FLIGHT: self.max_in_flight}
-        for policy in self._policies:
-            found.update(policy.adjustable_limits())
-        return found
+        return {MAX_IN_FLIGHT: self.max_in_flight, **policy_limits(self._policies)}
 
     def change(self, name: str, value: LimitValue) -> tuple[LimitValue, LimitValue]:
         """Change a limit; returns the value before and the new one.
@@ -95,12 +74,10 @@ class RunLimits:
             raise ControlRefused(f"{MAX_IN_FLIGHT}={total}: {error}") from error
 
     def _set_policy_limit(self, name: str, value: LimitValue) -> None:
-        takers = [policy for policy in self._policies if name in policy.adjustable_limits()]
-        if not takers:
+        if name not in policy_limits(self._policies):
             raise ControlRefused(self._unknown(name))
         try:
-            for policy in takers:
-                policy.set_limit(name, value)
+            set_policy_limit(self._policies, name, value)
         except HeadraceError as error:
             raise ControlRefused(f"{name}={_shown(value)}: {error}") from error
         set_limit = getattr(self._executor, "set_limit", None)

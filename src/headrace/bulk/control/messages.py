@@ -12,13 +12,11 @@ import msgspec
 
 from headrace._support.lenient_json import NOT_JSON
 from headrace._support.text import nearest, quoted
+from headrace.bulk.policy_limits import LimitValue
 from headrace.errors import ControlRefused
 
 VERSION = 1
 """The version of the messages that this headrace sends, and the highest one that its runs take."""
-
-LimitValue: TypeAlias = int | float | str | None
-"""A limit, as a number or as text; None for no limit."""
 
 
 class _Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):

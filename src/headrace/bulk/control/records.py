@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import msgspec
 
-from headrace.bulk.control.messages import LimitValue
 from headrace.bulk.output_path import sidecar_of
+from headrace.bulk.policy_limits import LimitValue
 from headrace.bulk.run_lock import LARGEST_SIDECAR, append_record
 from headrace.errors import JournalError
 

@@ -17,7 +17,6 @@ from headrace.bulk.control.messages import (
     CancelItems,
     ControlMessage,
     GetStatus,
-    LimitValue,
     PauseRun,
     ResumeRun,
     RetryFailed,
@@ -29,6 +28,7 @@ from headrace.bulk.control.replies import Done, Refused
 from headrace.bulk.control.snapshot import RunSnapshot, RunStatus
 from headrace.bulk.executor import Executor
 from headrace.bulk.journal import Journal
+from headrace.bulk.policy_limits import LimitValue
 from headrace.bulk.progress import ClientEvents
 from headrace.bulk.result_store import ResultStore
 from headrace.errors import ControlRefused, HeadraceError

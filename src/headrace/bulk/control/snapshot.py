@@ -8,8 +8,9 @@ from typing import Any, Literal, TypeAlias
 import attrs
 import msgspec
 
-from headrace.bulk.control.messages import VERSION, LimitValue
+from headrace.bulk.control.messages import VERSION
 from headrace.bulk.control.records import Change
+from headrace.bulk.policy_limits import LimitValue
 from headrace.bulk.summary import Summary
 from headrace.bulk.summary_json import summary_values
 
