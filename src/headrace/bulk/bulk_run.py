@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import cast
 
 import anyio
@@ -12,6 +12,7 @@ import anyio
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
 from headrace.bulk.call_feed import CallFeed
+from headrace.bulk.cancellation import Cancellation, cancel_items
 from headrace.bulk.chosen_items import ChosenItems
 from headrace.bulk.drawing_gate import DrawingGate
 from headrace.bulk.executor import Executor
@@ -19,13 +20,15 @@ from headrace.bulk.hung_calls import drop_hung_calls
 from headrace.bulk.input_check import InputCheck
 from headrace.bulk.item_feed import ItemFeed
 from headrace.bulk.item_result import ItemResult
+from headrace.bulk.journal import Journal
 from headrace.bulk.pending_results import PendingResults
 from headrace.bulk.result_store import ResultStore
+from headrace.bulk.retried_failures import check_can_retry, failed_so_far, remove_failed
 from headrace.bulk.row_calls import RowCalls, SingleCall
 from headrace.bulk.run_task import CallTask, RunTask
 from headrace.bulk.sources import Source
 from headrace.bulk.summary import Summary
-from headrace.errors import DeadlineExceeded, InputError, RunDetached, WorkerLost
+from headrace.errors import DeadlineExceeded, InputError, JournalError, RunDetached, WorkerLost
 
 _log = logging.getLogger("headrace")
 
@@ -79,6 +82,7 @@ class BulkRun:
     Attributes:
         summary: The totals, updated during the run.
         on_stored: Called after results were written.
+        on_replaced: Called after the output was replaced by one without the lines of failed items.
         ended: Whether `perform` has returned.
     """
 
@@ -108,16 +112,18 @@ class BulkRun:
         if calls is None:
             calls = SingleCall(cast(CallTask, task), journal)
         self._calls = calls
-        feed_arguments = (task.source, calls, journal, self._pending, self._gate, self._check)
-        self._feed: ItemFeed
-        if calls.is_single:
-            self._feed = ItemFeed(*feed_arguments)
-        else:
-            self._feed = CallFeed(*feed_arguments, finish=self._finish)
+        self._feed: ItemFeed = self._new_feed()
         self.summary: Summary = Summary(0) if summary is None else summary
         self.summary.total = total if isinstance(total, int) else 0
         self.on_stored: Callable[[], None] = lambda: None
+        self.on_replaced: Callable[[], None] = lambda: None
         self._count()
+
+    def _new_feed(self) -> ItemFeed:
+        arguments = (self._task.source, self._calls, self._journal, self._pending, self._gate, self._check)
+        if self._calls.is_single:
+            return ItemFeed(*arguments)
+        return CallFeed(*arguments, finish=self._finish)
 
     def stop(self) -> None:
         """Draw no more items; `perform` returns when those in flight are finished and written.
@@ -147,6 +153,25 @@ class BulkRun:
         resume = getattr(self._executor, "resume", None)
         if resume is not None:
             resume()
+
+    async def cancel(self, ids: Collection[str]) -> Cancellation:
+        """Let items fail that are in flight, or were not sent yet; see `Cancellation`."""
+        assert self._executor is not None  # the run is performed
+        return await cancel_items(ids, self._feed, self._executor, self._journal, self._check)
+
+    def retry_failed(self) -> int:
+        """Send the failed items again in this session, once the calls in flight are finished.
+
+        Returns:
+            How many items have failed so far.
+
+        Raises:
+            ControlRefused: It is not possible in this run.
+        """
+        check_can_retry(self._journal, self._calls, self._check, hasattr(self._executor, "stop"))
+        if number := failed_so_far(self.summary):
+            self._gate.interrupt()
+        return number
 
     @property
     def paused(self) -> bool:
@@ -234,6 +259,8 @@ class BulkRun:
         while True:
             if await self._gate.wait_while_paused():
                 waited_since = anyio.current_time()
+            if self._gate.interrupted and not self.stopping:
+                await self._begin_again()
             await self._make_pass(executor, started)
             if summary.succeeded > succeeded:
                 waited_since, succeeded, backoff = anyio.current_time(), summary.succeeded, _FIRST_BACKOFF
@@ -244,7 +271,7 @@ class BulkRun:
                 return
             pause, pending.pause = pending.pause, None
             if pause is None:
-                if not self._feed.has_more:
+                if not self._feed.has_more and not self._gate.interrupted:
                     return
                 self._advance(_CATCH_UP_TIME)
                 continue  # the error concerned these items only, or many rows needed no call
@@ -258,6 +285,29 @@ class BulkRun:
             with anyio.move_on_after(max(seconds, _SHORTEST_PAUSE)):
                 await self._gate.stopping.wait()
             summary.waiting = PAUSED if self.paused else ""
+
+    async def _begin_again(self) -> None:
+        """Remove the lines of failed items, and draw from the beginning of the input what is not done."""
+        assert isinstance(self._journal, Journal)
+        assert self._check is not None
+        while not self._check.finished and not self.stopping:
+            await self._check.fetch()
+            self._advance(_CATCH_UP_TIME, only_fetched=True)
+            await anyio.sleep(0)
+        if self.stopping:  # the input is not valid
+            return
+        try:
+            if await remove_failed(self._journal, self._check, self.summary):
+                cancelled = self._feed.later_cancelled(self._journal.was_removed_id)
+                self._feed = self._new_feed()
+                if cancelled:
+                    self._feed.cancel(cancelled, in_flight=False)
+                self.on_replaced()
+        except JournalError as error:
+            self._notify(f"The failed items are not sent again: {error}")
+        finally:
+            self._gate.proceed()
+        self._count()
 
     async def _make_pass(self, executor: Executor, started: float) -> None:
         """Send the items that are not done, until the end of the input or until drawing stops early."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from typing import Any
 
+from headrace.bulk.cancelled_rows import CancellingCalls, cancelled
 from headrace.bulk.done_prefix import DonePrefix
 from headrace.bulk.drawing_gate import DrawingGate
 from headrace.bulk.executor import WorkItem
@@ -43,7 +44,7 @@ class ItemFeed:
         gate: DrawingGate,
         check: InputCheck | None,
     ) -> None:
-        self._calls = calls
+        self._calls: RowCalls | CancellingCalls = calls
         self._journal = journal
         self._pending = pending
         self._gate = gate
@@ -69,6 +70,31 @@ class ItemFeed:
     def finish(self, index: int) -> None:
         """Forget an item whose result was written."""
         del self._drawn[index]
+
+    def cancel(self, ids: Collection[str], *, in_flight: bool) -> list[WorkItem]:
+        """Let the items with these ids fail when they are drawn, or drawn again.
+
+        Args:
+            ids: The ids.
+            in_flight: Whether items that were drawn are cancelled, too.
+
+        Returns:
+            Those that were drawn and are not finished.
+        """
+        if not isinstance(self._calls, CancellingCalls):
+            self._calls = CancellingCalls(self._calls)  # only now: it would slow each row down
+        drawn = [item for item in self._drawn.values() if item.id in ids]
+        if in_flight:
+            for item in drawn:
+                item.fail(cancelled())
+        self._calls.add(set(ids).difference(item.id for item in drawn))
+        return drawn
+
+    def later_cancelled(self, has_failed: Callable[[str], bool]) -> set[str]:
+        """The ids of items that fail when they are drawn, without those that have failed already."""
+        calls = self._calls
+        ids = calls.ids if isinstance(calls, CancellingCalls) else ()
+        return {id for id in ids if not has_failed(id)}
 
     def add_call(self, work_item: WorkItem) -> None:
         """Add the next call of a row that was drawn; it is drawn in the next pass."""

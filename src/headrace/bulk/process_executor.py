@@ -148,6 +148,14 @@ class ProcessExecutor:
             worker.orders.append(WorkerOrder(limit=(name, value)))
         self._notify_waiters()
 
+    async def cancel(self, indexes: Set[int]) -> None:
+        """Have the workers cancel the calls of these items."""
+        for worker in self._workers:
+            if theirs := [index for index in indexes if index in worker.items]:
+                worker.orders.append(WorkerOrder(cancel=theirs))
+        self._notify_waiters()
+        await checkpoint()
+
     async def unfinished(self) -> UnfinishedCalls:
         """What the calls in flight wait for, in all workers."""
         workers = list(self._workers)

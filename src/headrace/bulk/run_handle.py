@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from headrace._support.task_groups import task_group
 from headrace.bulk.bulk_run import BulkRun
-from headrace.bulk.control import RunControl, RunSnapshot
+from headrace.bulk.control import Done, RunControl, RunSnapshot
 from headrace.bulk.control.accompanied import accompanied
 from headrace.bulk.executor import Executor
 from headrace.bulk.output_line import OutputLine, decode_line
@@ -98,8 +99,9 @@ class Run:
         async with AsyncExitStack() as stack:
             self._session = await stack.enter_async_context(self._open_session())
             self._session.bulk.on_stored = self._wake
-            self._lines = self._session.result.open_output()
-            stack.callback(self._lines.close)
+            self._session.bulk.on_replaced = self._open_replaced
+            self._lines = deque([self._session.result.open_output()])
+            stack.callback(self._close_lines)
             group = await stack.enter_async_context(task_group())
             group.start_soon(self._perform, self._session)
             self._scope = group.cancel_scope
@@ -121,6 +123,13 @@ class Run:
         stored, self._stored = self._stored, anyio.Event()
         stored.set()
 
+    def _open_replaced(self) -> None:
+        self._lines.append(self._opened().result.open_output())
+
+    def _close_lines(self) -> None:
+        for lines in self._lines:
+            lines.close()
+
     def __aiter__(self) -> Self:
         self._opened()
         return self
@@ -129,11 +138,15 @@ class Run:
         self._opened()
         while True:
             stored, finished = self._stored, self._finished.is_set()
-            raw = self._lines.readline()
+            lines = self._lines[0]
+            raw = lines.readline()
             if raw.endswith(b"\n"):
                 await checkpoint()
                 return decode_line(raw)
-            self._lines.seek(-len(raw), os.SEEK_CUR)
+            if len(self._lines) > 1:  # the output was replaced, and this is the end of the old one
+                self._lines.popleft().close()
+                continue
+            lines.seek(-len(raw), os.SEEK_CUR)
             if finished:
                 raise StopAsyncIteration
             await stored.wait()
@@ -181,6 +194,32 @@ class Run:
             ControlRefused: The value is not valid, or nothing in this run has such a limit.
         """
         self._opened().control.set_limit(name, value)
+
+    def retry_failed(self) -> None:
+        """Send the failed items again in this run, once the calls in flight are finished.
+
+        Iterating yields a second `OutputLine` for such an item. The output has one line for it.
+
+        Raises:
+            ClientStateError: The run was not entered.
+            ControlRefused: The run is stopping, or it is not possible in this run.
+        """
+        self._opened().control.retry_failed()
+
+    async def cancel(self, ids: Sequence[str]) -> Done:
+        """Let items fail with the code "cancelled", that are in flight or were not sent yet.
+
+        Args:
+            ids: Their ids.
+
+        Returns:
+            Which ids were cancelled, and which are done or not known.
+
+        Raises:
+            ClientStateError: The run was not entered.
+            ControlRefused: No item can be cancelled.
+        """
+        return await self._opened().control.cancel(ids)
 
     def stop(self) -> None:
         """Draw no more items; those in flight are finished and written.

@@ -240,6 +240,11 @@ class Summary:
             why = reason if result.code == AnswerError.code and reason in FAIL_ON_NAMES else None
             self._count(FailureGroup(result.code, result.status, 1, result.message, why))
 
+    def forget_failures(self) -> None:
+        """Count no item as failed, because those that were are sent again; what they cost stays."""
+        self.failed = self.failed_before = 0
+        self._groups.clear()
+
     def _count_reason(self, reason: str, number: int) -> None:
         if reason not in self.finish_reasons and len(self.finish_reasons) >= _MOST_REASONS:
             reason = _OTHER

@@ -11,13 +11,14 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any, Self
 
 import anyio
 import attrs
 import msgspec
 
+from headrace.bulk.cancelled_rows import cancelled
 from headrace.bulk.file_limit import raise_file_limit
 from headrace.bulk.gc_tuning import reduced_gc
 from headrace.bulk.item_result import ItemResult, item_result
@@ -35,6 +36,7 @@ from headrace.bulk.worker_protocol import (
 )
 from headrace.calls import Event, Outcome
 from headrace.client import Client
+from headrace.client.map import OutcomeStream
 from headrace.errors import HeadraceError
 from headrace.wire.structured_output import ResponseFormat, response_format_for
 
@@ -98,8 +100,6 @@ async def work(raw_socket: socket.socket, setup: WorkerSetup) -> None:
     fail_on = frozenset(setup.fail_on)
     inbox, outbox = _Inbox(answers), _Outbox(frames, recorder)
     async with client, anyio.create_task_group() as group:
-        group.start_soon(_receive, frames, inbox, outbox, client, group.cancel_scope)
-        group.start_soon(outbox.send)
 
         def finish(outcome: Outcome) -> None:
             item: WorkerItem = outcome.item
@@ -109,8 +109,12 @@ async def work(raw_socket: socket.socket, setup: WorkerSetup) -> None:
             outbox.notify(client.in_flight)
 
         client.limiter.total_tokens = setup.in_flight
+        calls = client.map(inbox)
+        orders = _Orders(client, inbox, calls, finish, outbox)
+        group.start_soon(_receive, frames, inbox, orders, group.cancel_scope)
+        group.start_soon(outbox.send)
         with reduced_gc():
-            await client.map(inbox).each(finish)
+            await calls.each(finish)
 
 
 class _Inbox:
@@ -128,6 +132,13 @@ class _Inbox:
     def put(self, items: list[WorkerItem]) -> None:
         self._items.extend(items)
         self._added.set()
+
+    def remove(self, indexes: Set[int]) -> list[WorkerItem]:
+        """Remove the items with these indexes that were not drawn, and return them."""
+        removed = [item for item in self._items if item.index in indexes]
+        for item in removed:
+            self._items.remove(item)
+        return removed
 
     def __aiter__(self) -> Self:
         return self
@@ -182,29 +193,40 @@ def _client(setup: WorkerSetup) -> Client:
 
 
 async def _receive(
-    frames: FrameStream[WorkerFrame],
-    inbox: _Inbox,
-    outbox: _Outbox,
-    client: Client,
-    worker: anyio.CancelScope,
+    frames: FrameStream[WorkerFrame], inbox: _Inbox, orders: _Orders, worker: anyio.CancelScope
 ) -> None:
     while (frame := await frames.receive()) is not None:
         if isinstance(frame, list):
             inbox.put(frame)
-            continue
-        _change_limits(frame, client)
-        if frame.report_unfinished:
-            outbox.unfinished = unfinished_calls(client)
-            outbox.notify(client.in_flight)
+        else:
+            await orders.carry_out(frame)
     worker.cancel()
 
 
-def _change_limits(order: WorkerOrder, client: Client) -> None:
-    if order.in_flight is not None:
-        raise_file_limit(order.in_flight)
-        client.limiter.total_tokens = order.in_flight
-    if order.limit is not None:
-        set_policy_limit(client.policies, *order.limit)
+@attrs.frozen
+class _Orders:
+    """Carries out the orders of the main process."""
+
+    client: Client
+    inbox: _Inbox
+    calls: OutcomeStream[Any]
+    finish: Callable[[Outcome], None]
+    outbox: _Outbox
+
+    async def carry_out(self, order: WorkerOrder) -> None:
+        if order.in_flight is not None:
+            raise_file_limit(order.in_flight)
+            self.client.limiter.total_tokens = order.in_flight
+        if order.limit is not None:
+            set_policy_limit(self.client.policies, *order.limit)
+        if order.cancel:
+            indexes = set(order.cancel)
+            for item in self.inbox.remove(indexes):
+                self.finish(Outcome(item.index, None, None, cancelled(), item=item))
+            await self.calls.cancel(lambda item: item.index in indexes)
+        if order.report_unfinished:
+            self.outbox.unfinished = unfinished_calls(self.client)
+            self.outbox.notify(self.client.in_flight)
 
 
 if __name__ == "__main__":

@@ -73,11 +73,13 @@ class WorkerOrder(msgspec.Struct):
         report_unfinished: Whether to report what the calls in flight wait for.
         in_flight: The new share of the calls in flight; None for no change.
         limit: The name and the new value of a limit of policies; None for no change.
+        cancel: The indexes of items to cancel.
     """
 
     report_unfinished: bool = False
     in_flight: int | None = None
     limit: tuple[str, int | float | str | None] | None = None
+    cancel: list[int] = []
 
 
 WorkerFrame: TypeAlias = list[WorkerItem] | WorkerOrder

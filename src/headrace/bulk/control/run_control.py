@@ -10,8 +10,10 @@ from typing import Any
 
 import msgspec
 
+from headrace._support.text import listed, shortened
 from headrace._support.units import format_count
 from headrace.bulk.bulk_run import BulkRun
+from headrace.bulk.cancellation import Cancellation
 from headrace.bulk.control.limits import RunLimits
 from headrace.bulk.control.messages import (
     CancelItems,
@@ -80,13 +82,13 @@ class RunControl:
         if self._journal is not None:
             record_address(self._journal.sidecar, address)
 
-    def reply_to(self, line: bytes) -> bytes:
+    async def reply_to(self, line: bytes) -> bytes:
         """Carry out a message as JSON, and return the reply as JSON, on one line.
 
         It raises no error: what goes wrong is the reply.
         """
         try:
-            reply = self.apply(decode_message(line))
+            reply = await self.apply(decode_message(line))
         except HeadraceError as error:
             return msgspec.json.encode(Refused(message=str(error)))
         except Exception as error:
@@ -94,7 +96,7 @@ class RunControl:
             return msgspec.json.encode(Refused(message=f"an error in headrace: {type(error).__name__}"))
         return reply.to_json().encode() if isinstance(reply, RunSnapshot) else msgspec.json.encode(reply)
 
-    def apply(self, message: ControlMessage) -> RunSnapshot | Done:
+    async def apply(self, message: ControlMessage) -> RunSnapshot | Done:
         """Carry out a message.
 
         Returns:
@@ -113,8 +115,10 @@ class RunControl:
             return self.pause()
         if isinstance(message, ResumeRun):
             return self.resume()
-        if isinstance(message, RetryFailed | CancelItems):
-            raise ControlRefused("not possible yet")
+        if isinstance(message, CancelItems):
+            return await self.cancel(message.ids)
+        if isinstance(message, RetryFailed):
+            return self.retry_failed()
         return self.stop()
 
     def snapshot(self) -> RunSnapshot:
@@ -179,6 +183,44 @@ class RunControl:
             change=change,
         )
 
+    def retry_failed(self) -> Done:
+        """Send the failed items again in this session, once the calls in flight are finished.
+
+        Raises:
+            ControlRefused: The run is stopping, or it is not possible in this run.
+        """
+        self._refuse_if_stopping()
+        number = self._bulk.retry_failed()
+        if not number:
+            return Done(message="No item has failed.")
+        items = format_count(number, "failed item")
+        when = "after resume" if self._bulk.paused else "when the calls in flight are finished"
+        change = self._note("retry-failed", None, items)
+        return Done(message=f"{items} will be sent again {when}.", change=change)
+
+    async def cancel(self, ids: Sequence[str]) -> Done:
+        """Let items fail with the code "cancelled", that are in flight or were not sent yet.
+
+        The ids that are done or not known are in the reply. Items that were not sent yet fail when their turn
+        comes in this session.
+
+        Raises:
+            ControlRefused: No item can be cancelled.
+        """
+        found = await self._bulk.cancel(dict.fromkeys(ids))
+        stopped = [*found.in_flight, *found.later]
+        message = describe_cancellation(found)
+        if not stopped:
+            raise ControlRefused(message)
+        change = self._note("cancelled", None, shortened(", ".join(stopped)))
+        return Done(
+            message=message,
+            change=change,
+            cancelled=stopped,
+            finished=found.finished,
+            unknown=found.unknown,
+        )
+
     def set_limit(self, name: str, value: LimitValue) -> Done:
         """Change a limit.
 
@@ -206,6 +248,18 @@ class RunControl:
         if self._journal is not None:
             record_change(self._journal.sidecar, change)
         return change
+
+
+def describe_cancellation(found: Cancellation) -> str:
+    """What became of a request to cancel items, as sentences for a person."""
+    parts = {
+        "Cancelled in flight": found.in_flight,
+        "Fail when their turn comes": found.later,
+        "In flight, and not cancelled because the engine cannot": found.kept,
+        "Done already": found.finished,
+        "Not in the input": found.unknown,
+    }
+    return " ".join(f"{what}: {listed(ids)}." for what, ids in parts.items() if ids)
 
 
 def _text(value: LimitValue) -> str:

@@ -86,7 +86,7 @@ class _Clients:
             except anyio.DelimiterNotFound:
                 await self._send(stream, _refused(f"a message has at most {LONGEST_LINE:,} bytes"))
                 return
-            if not await self._send(stream, self._control.reply_to(line)):
+            if not await self._send(stream, await self._control.reply_to(line)):
                 return
 
     async def _send(self, stream: anyio.abc.SocketStream, reply: bytes) -> bool:

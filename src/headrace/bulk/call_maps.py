@@ -1,7 +1,8 @@
-"""How many calls of an executor may be in flight: as many as its client allows, or fewer."""
+"""The maps of an executor: how many calls may be in flight, and which are cancelled."""
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from headrace.client import Client
@@ -9,8 +10,8 @@ from headrace.client.map import OutcomeStream
 from headrace.errors import SettingsError
 
 
-class MapLimit:
-    """Makes the maps of an executor, and changes their limit while they run.
+class CallMaps:
+    """Makes the maps of an executor, and changes them while they run.
 
     Args:
         client: An open client.
@@ -26,6 +27,11 @@ class MapLimit:
         """A map over the items of a pass."""
         self._map = self._client.map(items, max_in_flight=self._own)
         return self._map
+
+    async def cancel(self, indexes: Set[int]) -> None:
+        """Cancel the calls of the items with these indexes that are in flight."""
+        if self._map is not None:
+            await self._map.cancel(lambda item: item.index in indexes)
 
     @property
     def total(self) -> float:
