@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from typing import cast
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
@@ -293,7 +294,7 @@ class BulkRun:
         while not self._check.finished and not self.stopping:
             await self._check.fetch()
             self._advance(_CATCH_UP_TIME, only_fetched=True)
-            await anyio.sleep(0)
+            await checkpoint()
         if self.stopping:  # the input is not valid
             return
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 
 from headrace.bulk.input_check import InputCheck
@@ -49,10 +48,6 @@ async def remove_failed(journal: Journal, check: InputCheck, summary: Summary) -
     Raises:
         JournalError: The output cannot be read or replaced; it is unchanged.
     """
-    while not check.finished:
-        await check.fetch()
-        check.advance(_CHECK_TIME, only_fetched=True)
-        await anyio.lowlevel.checkpoint()
     removed = await anyio.to_thread.run_sync(_remove, journal, check)
     check.done -= check.failed
     check.failed = 0

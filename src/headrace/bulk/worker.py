@@ -98,7 +98,7 @@ async def work(raw_socket: socket.socket, setup: WorkerSetup) -> None:
         await frames.send(WorkerReport(failure=failure))
         return
     fail_on = frozenset(setup.fail_on)
-    inbox, outbox = _Inbox(answers), _Outbox(frames, recorder)
+    inbox, outbox = _Inbox(answers), _Outbox(frames, recorder, client)
     async with client, anyio.create_task_group() as group:
 
         def finish(outcome: Outcome) -> None:
@@ -106,7 +106,7 @@ async def work(raw_socket: socket.socket, setup: WorkerSetup) -> None:
             choices = setup.choices[item.step]
             result = item_result(item.index, item.id, outcome, choices, fail_on, item.digest)
             outbox.results.append(result)
-            outbox.notify(client.in_flight)
+            outbox.notify()
 
         client.limiter.total_tokens = setup.in_flight
         calls = client.map(inbox)
@@ -155,17 +155,16 @@ class _Inbox:
 class _Outbox:
     """Results for the main process. Many are sent in one frame, because each frame wakes that process."""
 
-    def __init__(self, frames: FrameStream[WorkerFrame], recorder: _EventRecorder) -> None:
+    def __init__(self, frames: FrameStream[WorkerFrame], recorder: _EventRecorder, client: Client) -> None:
         self._frames = frames
+        self._client = client
         self._recorder = recorder
         self._changed = anyio.Event()
-        self._in_flight = 0
         self.results: list[ItemResult] = []
         self.unfinished: UnfinishedCalls | None = None
 
-    def notify(self, in_flight: int) -> None:
+    def notify(self) -> None:
         """Request a report with the results so far."""
-        self._in_flight = in_flight
         self._changed.set()
 
     async def send(self) -> None:
@@ -176,7 +175,8 @@ class _Outbox:
             results, self.results = self.results, []
             events, self._recorder.events = self._recorder.events, []
             unfinished, self.unfinished = self.unfinished, None
-            await self._frames.send(WorkerReport(results, events, self._in_flight, unfinished=unfinished))
+            in_flight = self._client.in_flight
+            await self._frames.send(WorkerReport(results, events, in_flight, unfinished=unfinished))
             await anyio.sleep(_SEND_INTERVAL)
 
 
@@ -226,7 +226,7 @@ class _Orders:
             await self.calls.cancel(lambda item: item.index in indexes)
         if order.report_unfinished:
             self.outbox.unfinished = unfinished_calls(self.client)
-            self.outbox.notify(self.client.in_flight)
+            self.outbox.notify()
 
 
 if __name__ == "__main__":

@@ -93,6 +93,14 @@ class BatchExecutor:
         """Leave the batches to themselves."""
         self._driver.stopping.set()
 
+    def pause(self) -> None:
+        """Make no new batches; those at the endpoint go on, and their results are fetched."""
+        self._driver.paused = True
+
+    def resume(self) -> None:
+        """Make batches again."""
+        self._driver.resume()
+
     async def work(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem], handle: ResultHandler) -> None:
         """See `Executor.work`."""
         self._driver.begin(handle)
@@ -158,6 +166,8 @@ class BatchExecutor:
 
     async def _place(self, item: WorkItem) -> None:
         """Put a row into the part that has it, or into a new one; without a valid request it fails."""
+        if self._driver.paused:
+            await self._driver.wait_while_paused()
         try:
             request, content = self._setup.prepare(item)
         except HeadraceError as error:
