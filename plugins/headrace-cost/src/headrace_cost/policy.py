@@ -207,13 +207,11 @@ class Cost:
 
     def wrap_attempt(self, send: Send) -> Send:
         """Return ``send`` with each attempt charged; with a budget, only attempts that it covers are sent."""
-        charge_within_budget = self._wrap_with_budget(send)
-        if self._open_account() is not None:
-            return charge_within_budget
+        within_budget = self._open_account() is not None
         pricer = self._pricer
 
         async def charge(call: Call) -> Reply:
-            if self._account is not None:  # a budget was set meanwhile
+            if self.budget is not None and self._account is not None:  # one was set meanwhile
                 return await charge_within_budget(call)
             attempts = call.attempts
             try:
@@ -230,14 +228,10 @@ class Cost:
                     self._account.settle(ZERO, amount_spent(charged, ZERO))
             return reply
 
-        return charge
-
-    def _wrap_with_budget(self, send: Send) -> Send:
-        pricer = self._pricer
-
         async def charge_within_budget(call: Call) -> Reply:
             account = self._account
-            assert account is not None
+            if self.budget is None or account is None:  # it was lifted meanwhile
+                return await charge(call)
             attempts = call.attempts
             amount = pricer.reservation(call)
             granted = account.reserve_nowait(amount, call.priority)
@@ -252,9 +246,9 @@ class Cost:
                     cost = amount_spent(pricer.charge(call, reply), amount)
             except BaseException as error:
                 if call.attempts > attempts:
-                    charge = pricer.charge_failure(call, error)
-                    if charge is not None:
-                        cost = amount_spent(charge, amount)
+                    charge_of_failure = pricer.charge_failure(call, error)
+                    if charge_of_failure is not None:
+                        cost = amount_spent(charge_of_failure, amount)
                 account.settle(amount, cost)
                 raise
             if call.streamed:
@@ -263,7 +257,7 @@ class Cost:
                 account.settle(amount, cost)
             return reply
 
-        return charge_within_budget
+        return charge_within_budget if within_budget else charge
 
     def _open_account(self) -> BudgetAccount | None:
         """The account of this policy, which all its clients share; None if it never had a budget."""

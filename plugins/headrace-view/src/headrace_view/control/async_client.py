@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-import anyio.abc
-from anyio.streams.buffered import BufferedByteReceiveStream
 
 from headrace.bulk import ControlMessage, Done, GetStatus, encode_message
+from headrace_view.control.line_socket import LineSocket
 from headrace_view.control.replies import TIMEOUT, as_done, decode_reply, find_address, no_answer, no_run
 
 _LONGEST_REPLY = 1 << 24
@@ -21,9 +21,8 @@ _LONGEST_REPLY = 1 << 24
 class AsyncControlClient:
     """A connection to a run; `connect_async` makes it. Several tasks may use it."""
 
-    def __init__(self, stream: anyio.abc.SocketStream, out: str | os.PathLike[str], timeout: float) -> None:
-        self._stream = stream
-        self._lines = BufferedByteReceiveStream(stream)
+    def __init__(self, connection: LineSocket, out: str | os.PathLike[str], timeout: float) -> None:
+        self._connection: LineSocket | None = connection
         self._out = out
         self._timeout = timeout
         self._lock = anyio.Lock()
@@ -38,20 +37,18 @@ class AsyncControlClient:
 
     async def _ask(self, message: ControlMessage) -> dict[str, Any]:
         async with self._lock:
-            try:
-                with anyio.fail_after(self._timeout):
-                    await self._stream.send(encode_message(message) + b"\n")
-                    return decode_reply(await self._lines.receive_until(b"\n", _LONGEST_REPLY))
-            except TimeoutError:
-                await self._stream.aclose()  # the reply may still come, and would be taken for the next one
-                raise no_answer(self._out, self._timeout) from None
-            except (
-                anyio.EndOfStream,
-                anyio.IncompleteRead,
-                anyio.BrokenResourceError,
-                anyio.ClosedResourceError,
-            ):
-                raise no_run(self._out) from None
+            connection, self._connection = self._connection, None  # a late reply would be taken for the next
+            line: bytes | None = None
+            if connection is not None:
+                with anyio.move_on_after(self._timeout) as scope:
+                    if await connection.send(encode_message(message)):
+                        line = await connection.receive()
+                if scope.cancelled_caught:
+                    raise no_answer(self._out, self._timeout)
+            if line is None:
+                raise no_run(self._out)
+            self._connection = connection
+            return decode_reply(line)
 
 
 @asynccontextmanager
@@ -60,12 +57,16 @@ async def connect_async(
 ) -> AsyncIterator[AsyncControlClient]:
     """Connect to the run that writes to an output, during a block; see `connect`."""
     address = find_address(out)
+    raw = socket.socket(socket.AF_UNIX)
+    raw.setblocking(False)
+    connection = LineSocket(raw, _LONGEST_REPLY)
     try:
-        with anyio.fail_after(timeout):
-            stream = await anyio.connect_unix(address)
-    except TimeoutError:
-        raise no_answer(out, timeout) from None
-    except OSError:
-        raise no_run(out) from None
-    async with stream:
-        yield AsyncControlClient(stream, out, timeout)
+        try:
+            raw.connect(address)  # to a Unix socket, this does not wait
+        except BlockingIOError:
+            raise no_answer(out, timeout) from None
+        except OSError:
+            raise no_run(out) from None
+        yield AsyncControlClient(connection, out, timeout)
+    finally:
+        connection.close()
