@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.bulk.control.held_endpoint import HeldEndpoint, until
 
 from headrace.bulk import Run, RunSnapshot, SetLimit, encode_message, run
 from headrace.bulk.control.records import read_changes
+from headrace.bulk.report.run_facts import read_run_facts
 from headrace.errors import CallCancelled, ControlRefused
 
 Lines = Callable[[Path], list[dict[str, Any]]]
@@ -270,3 +272,13 @@ async def test_an_ended_run_takes_no_messages_but_says_its_status(products: Path
         message = encode_message(SetLimit(name="max-in-flight", value=5))
         assert b"the run has ended" in await control.reply_to(message)
         assert b'"state":"ended"' in await control.reply_to(b'{"type":"status","version":1}')
+
+
+async def test_a_report_names_the_changes(products: Path) -> None:
+    endpoint = HeldEndpoint(held=False)
+    async with endpoint.client(max_in_flight=1) as client, started(endpoint, client, products) as going:
+        going.set_limit("max-in-flight", 3)
+        await going.wait()
+    name, text = read_run_facts(products.with_name("out.jsonl"))[-1]
+    assert name == "Changes"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d max-in-flight: 1 → 3", text)
