@@ -14,6 +14,8 @@ from headrace.calls import Call
 from headrace.replies import Reply
 from headrace.testing import FakeEndpoint
 
+PRICES = {"fake-model": {"input": 1, "output": 1}}
+
 
 class HeldEndpoint(FakeEndpoint):
     """A `FakeEndpoint` whose answers wait until `release`."""
@@ -35,7 +37,7 @@ async def held_run(out: Path, endpoint: HeldEndpoint, rows: int = 5) -> AsyncIte
     """A run over some rows that goes on in the block, with the policies and plugins that are installed."""
     items = [{"id": f"r{number}", "name": "x"} for number in range(rows)]
     async with (
-        endpoint.client(None, max_in_flight=2) as client,
+        endpoint.client(None, max_in_flight=2, cost={"prices": PRICES}) as client,
         headrace.run(client, items, out=out, prompt="{name}") as going,
     ):
         await until(lambda: going.snapshot().in_flight == 2)

@@ -34,7 +34,7 @@ def read_run_facts(
     """Names and texts from the sidecar, without secrets; empty if the sidecar is missing or cannot be read.
 
     If the run was continued with another prompt, model or other parameters, what differs is named once for
-    each of these fingerprints, with its number. The last fact are the changes that were made while it went on.
+    each of these fingerprints, with its number. Changes that were made while it went on come last.
 
     Args:
         output: The output.
