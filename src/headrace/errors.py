@@ -10,6 +10,7 @@
         JournalError             a journal that belongs to another run, is in use, damaged, or lost
       WorkerLost                 the processes of a bulk run keep dying
       RunDetached                the rest of a bulk run goes on elsewhere
+      ControlRefused             a run refuses a control message
       CallError                  a call failed; names the request and whether a retry can help
         ConnectError             refused, not resolved, or reset before a response
           TLSError               handshake or certificate; never retried, never downgraded
@@ -29,6 +30,7 @@
         CircuitOpen              not sent: the circuit of the endpoint is open
           EndpointPaused         not sent: the endpoint requires a longer pause than calls wait
         BudgetExceeded           not sent: the call could exceed the budget
+        CallCancelled            a control message cancelled the item of this call
         CredentialError          not sent: the function passed as api_key= returned no key
         PolicyError              a policy raised an error that is not a HeadraceError
 
@@ -51,11 +53,13 @@ __all__ = [
     "AnswerError",
     "AuthenticationError",
     "BudgetExceeded",
+    "CallCancelled",
     "CallError",
     "CallTimeout",
     "CircuitOpen",
     "ClientStateError",
     "ConnectError",
+    "ControlRefused",
     "CredentialError",
     "DeadlineExceeded",
     "EndpointPaused",
@@ -129,6 +133,10 @@ class RunDetached(HeadraceError):
     def __init__(self, message: str, *, interrupted: bool = False) -> None:
         super().__init__(message)
         self.interrupted: bool = interrupted
+
+
+class ControlRefused(HeadraceError):
+    """A run that goes on refuses a control message: it is unknown, not valid, or not possible in this run."""
 
 
 class CallError(HeadraceError):
@@ -369,6 +377,12 @@ class BudgetExceeded(CallError):
 
     code = "budget_exceeded"
     ends_run = True
+
+
+class CallCancelled(CallError):
+    """A control message cancelled the item of this call, before it was sent or while it was in flight."""
+
+    code = "cancelled"
 
 
 class CredentialError(CallError):

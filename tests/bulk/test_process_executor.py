@@ -13,10 +13,20 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import anyio
+import anyio.lowlevel
 import attrs
 import pytest
 
-from headrace import BudgetExceeded, Client, InputError, RateLimited, SettingsError, Step, WorkerLost
+from headrace import (
+    BudgetExceeded,
+    Client,
+    ControlRefused,
+    InputError,
+    RateLimited,
+    SettingsError,
+    Step,
+    WorkerLost,
+)
 from headrace.bulk import BulkRun, InputCheck, Journal, ProcessExecutor, Source, Summary, Task, run
 from headrace.bulk.executor import WorkItem
 from headrace.bulk.template import Template
@@ -292,3 +302,35 @@ def fussy_client(sound: int) -> Client:
     return Client(
         base_url="http://127.0.0.1:9/v1" if os.getpid() == sound else "ftp://x", model="m", policies=[]
     )
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the messages are the same on trio
+async def test_a_run_is_changed_while_it_goes_on(
+    serving: Serving, questions: Path, read_lines: Lines
+) -> None:
+    out = questions.with_name("out.jsonl")
+    cost = Cost(prices={"m": {"input": 1, "output": 1}}, budget="100")
+    async with (
+        serving(Behaviour(latency=0.2), max_in_flight=2, policies=[cost]) as make_client,
+        run(make_client, questions, prompt="{id}: {text}", out=out, processes=2) as going,
+    ):
+        with anyio.fail_after(60):
+            await anext(going)
+            with pytest.raises(ControlRefused, match="at least 2, the number of processes"):
+                going.set_limit("max-in-flight", 1)
+            going.pause()
+            done = await going.cancel(["Q199", "Q000"])
+            assert "Q199" in done.cancelled
+            going.set_limit("max-in-flight", 40)
+            going.set_limit("budget", 50)
+            assert going.snapshot().limits == {"max-in-flight": 40, "budget": "50"}
+            going.resume()
+            most = 0
+            async for _ in going:
+                most = max(most, going.snapshot().in_flight)
+            result = await going.wait()
+    assert 20 < most <= 40
+    assert result.done == ITEMS
+    failed = [line for line in read_lines(out) if line["error"]]
+    assert {line["error"]["code"] for line in failed} == {"cancelled"}
+    assert "Q199" in [line["custom_id"] for line in failed]

@@ -301,7 +301,16 @@ def test_every_name_for_engine_authors_is_documented() -> None:
         "status_rows",
         "write_table",
     }
-    assert named == set(headrace.bulk.__all__) - in_python
+    assert named == set(headrace.bulk.__all__) - in_python - names_for_control()
+
+
+def names_for_control() -> set[str]:
+    text = section(page("hooks.md"), "## headrace_run_context(control)").partition("these\nnames:")[2]
+    return {name.strip().strip("`") for row in rows(text) for name in row[0].split(",")}
+
+
+def test_every_name_for_the_control_of_runs_is_documented() -> None:
+    assert names_for_control() == {*headrace.bulk.control.__all__, "AdjustableLimits"}
 
 
 # ../explanation/architecture.md

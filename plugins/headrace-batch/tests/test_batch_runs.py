@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 import headrace
-from batch_runs import errors_of, lines_of, rows, run, run_at_once
+from batch_runs import URL, errors_of, lines_of, rows, run, run_at_once
 from headrace_batch import BatchEngine
 from headrace_cost import Cost
 from scripted_batches import BATCH_TIME, Killed, ScriptedBatches
@@ -349,3 +349,42 @@ async def test_mistakes_are_named(
                 rows(1),
                 **given,  # type: ignore[arg-type]
             )
+
+
+async def test_a_paused_run_makes_no_new_batches(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
+    async with (
+        headrace.Client(base_url=URL, model="m", policies=[], transport=endpoint) as client,
+        headrace.run(
+            client, rows(6), out=out, prompt="{name}", id_column="id", engine=BatchEngine(max_requests=2)
+        ) as going,
+    ):
+        going.pause()
+        await trio.sleep(3 * BATCH_TIME)
+        snapshot = going.snapshot()
+        assert (snapshot.state, snapshot.engine, snapshot.max_in_flight) == ("paused", "batch", None)
+        assert not endpoint.batches
+        with pytest.raises(headrace.ControlRefused, match="engine batch has no such limit"):
+            going.set_limit("max-in-flight", 4)
+        with pytest.raises(headrace.ControlRefused, match="the engine of this run cannot"):
+            going.retry_failed()
+        going.resume()
+        result = await going.wait()
+    assert (result.succeeded, len(endpoint.batches)) == (6, 3)
+
+
+async def test_a_paused_run_in_batches_can_be_stopped(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
+    async with (
+        headrace.Client(base_url=URL, model="m", policies=[], transport=endpoint) as client,
+        headrace.run(client, rows(6), out=out, prompt="{name}", id_column="id", engine="batch") as going,
+    ):
+        going.pause()
+        await trio.sleep(BATCH_TIME)
+        going.stop()
+        result = await going.wait()
+    assert (result.left, len(endpoint.batches)) == (6, 0)

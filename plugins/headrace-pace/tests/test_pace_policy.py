@@ -534,3 +534,38 @@ def test_settings_from_file_environment_and_keyword(tmp_path: Path, monkeypatch:
     (policy,) = (policy for policy in client.policies if isinstance(policy, Pace))
     assert (policy.requests_per_minute, policy.tokens_per_minute, policy.max_pause) == (500, 30_000, 10)
     assert policy.limits == {"api.test/m": {"tokens_per_minute": 1000}}
+
+
+@pytest.mark.trio
+async def test_waiting_calls_follow_a_changed_rate(autojump_clock: trio.testing.MockClock) -> None:
+    endpoint, pace = FakeEndpoint(), Pace(requests_per_minute=60)
+    async with endpoint.client([pace]) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(client.map(["Hallo"] * 100, max_in_flight=100).each, lambda outcome: None)
+        await trio.sleep(10)
+        slow = len(endpoint.attempts)
+        assert slow == pytest.approx(11, abs=1)
+        pace.set_limit("requests-per-minute", "1200")
+        assert pace.adjustable_limits()["requests-per-minute"] == 1200
+        await trio.sleep(2)
+        fast = len(endpoint.attempts)
+        assert fast == pytest.approx(slow + 40, abs=2)
+        pace.set_limit("requests-per-minute", None)
+        await trio.sleep(0.1)
+    assert len(endpoint.attempts) == 100
+    assert trio.current_time() - endpoint.times[0] < 13
+
+
+@pytest.mark.trio
+async def test_a_rate_can_be_set_first_while_calls_are_made(autojump_clock: trio.testing.MockClock) -> None:
+    endpoint, pace = FakeEndpoint(otherwise=Answer(delay=0.1)), Pace()
+    async with endpoint.client([pace], max_in_flight=2) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(client.map(["Hallo"] * 40).each, lambda outcome: None)
+        await trio.sleep(1)
+        before = len(endpoint.attempts)
+        pace.set_limit("tokens-per-minute", 15 * 60)  # a call uses 15 tokens
+        await trio.sleep(10)
+        assert len(endpoint.attempts) - before == pytest.approx(11, abs=2)
+        for value in ("fast", 0, -1, "inf", True):
+            with pytest.raises(headrace.SettingsError, match="must be a number above 0"):
+                pace.set_limit("tokens-per-minute", value)
+        pace.set_limit("tokens-per-minute", 1e9)

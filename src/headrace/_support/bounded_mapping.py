@@ -14,7 +14,7 @@ class BoundedMapping(dict[K, V]):
 
     It has two generations. When the young one has ``max_size / 2`` keys, the old one is dropped and the young
     one becomes old. ``mapping[key]`` makes an old key young again, and is a plain dict look-up for a young
-    one. Other reads see young keys only; `all_values` sees both generations.
+    one. Other reads see young keys only; `all_values` and `all_items` see both generations.
 
     Args:
         make: Makes the value of a missing key.
@@ -48,6 +48,11 @@ class BoundedMapping(dict[K, V]):
         """The values of both generations."""
         yield from self.values()
         yield from self._old.values()
+
+    def all_items(self) -> Iterator[tuple[K, V]]:
+        """The keys and values of both generations."""
+        yield from self.items()
+        yield from self._old.items()
 
     def forget(self) -> None:
         """Drop all keys of both generations."""

@@ -1,6 +1,23 @@
 """Bulk runs: a file of items in, a file of outcomes out, without losing any."""
 
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT, BulkRun
+from headrace.bulk.control import (
+    CancelItems,
+    Change,
+    ControlMessage,
+    Done,
+    GetStatus,
+    PauseRun,
+    Refused,
+    ResumeRun,
+    RetryFailed,
+    RunControl,
+    RunSnapshot,
+    SetLimit,
+    StopRun,
+    control_address,
+    encode_message,
+)
 from headrace.bulk.drawn_items import DrawnItems
 from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
 from headrace.bulk.engine_setup import EngineSetup
@@ -13,6 +30,7 @@ from headrace.bulk.journal import Journal
 from headrace.bulk.line_file import LineFile
 from headrace.bulk.output_line import JournalEntry, OutputLine, decode_line
 from headrace.bulk.output_status import read_status
+from headrace.bulk.policy_limits import AdjustableLimits
 from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.progress import RateHistory, failure_rows, status_rows
 from headrace.bulk.result import Result
@@ -42,6 +60,26 @@ __all__ = [
     "Task",
     "run",
     "write_table",
+]
+
+# For the control of a run that goes on.
+__all__ += [
+    "AdjustableLimits",
+    "CancelItems",
+    "Change",
+    "ControlMessage",
+    "Done",
+    "GetStatus",
+    "PauseRun",
+    "Refused",
+    "ResumeRun",
+    "RetryFailed",
+    "RunControl",
+    "RunSnapshot",
+    "SetLimit",
+    "StopRun",
+    "control_address",
+    "encode_message",
 ]
 
 # For engines, which make the calls of a bulk run elsewhere.

@@ -11,6 +11,7 @@ import attrs
 
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
+from headrace.bulk.call_maps import CallMaps
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON
 from headrace.bulk.item_result import ItemResult, item_result
 from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
@@ -52,6 +53,10 @@ class WorkItem:
             raise request
         return request(self.id)
 
+    def fail(self, error: HeadraceError) -> None:
+        """Let the item fail with this error when it is sent next."""
+        self._request = error
+
 
 ResultHandler: TypeAlias = Callable[[list[ItemResult]], None]
 """Receives results as they arrive."""
@@ -67,6 +72,12 @@ class Executor(Protocol):
     its calls in flight wait for. One whose calls go on without this process has ``stop()``: it is called when
     the run must stop, and ``work`` then soon raises `RunDetached`. ``status``, a text, is shown with the
     progress of the run.
+
+    What can be changed while a run goes on depends on further members: ``max_in_flight``, the most calls in
+    flight, can be set; ``pause()`` and ``resume()`` replace those of the run, if an executor must not be
+    starved of items; ``set_limit(name, value)`` gets the limits of policies, if calls are made elsewhere;
+    ``async cancel(indexes)`` cancels the calls of items that are in flight. ``held(ids)`` tells which of these
+    ids are parked; see `DrawnItems`.
     """
 
     @property
@@ -112,12 +123,25 @@ class LocalExecutor:
         self._client = client
         self._choices = step_choices or (choices,)
         self._fail_on = fail_on
-        self._max_in_flight = max_in_flight
+        self._maps = CallMaps(client, max_in_flight)
 
     @property
     def in_flight(self) -> int:
         """The number of calls in flight."""
         return self._client.in_flight
+
+    @property
+    def max_in_flight(self) -> float:
+        """The most calls in flight; it can be set at any time."""
+        return self._maps.total
+
+    @max_in_flight.setter
+    def max_in_flight(self, total: int) -> None:
+        self._maps.total = total
+
+    async def cancel(self, indexes: Set[int]) -> None:
+        """Cancel the calls of these items that are in flight; they fail with a `CallCancelled`."""
+        await self._maps.cancel(indexes)
 
     async def unfinished(self) -> UnfinishedCalls:
         """What the calls in flight wait for."""
@@ -129,7 +153,7 @@ class LocalExecutor:
         async with task_group() as group:
             group.start_soon(buffer.flush_regularly)
             try:
-                await self._client.map(items, max_in_flight=self._max_in_flight).each(buffer.add)
+                await self._maps.map(items).each(buffer.add)
             finally:
                 group.cancel_scope.cancel()
                 buffer.flush_rest()

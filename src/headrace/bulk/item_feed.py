@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from typing import Any
 
-import anyio
-
+from headrace.bulk.cancelled_rows import CancellingCalls, cancelled
 from headrace.bulk.done_prefix import DonePrefix
+from headrace.bulk.drawing_gate import DrawingGate
 from headrace.bulk.drawn_items import DrawnItems
 from headrace.bulk.executor import WorkItem
 from headrace.bulk.input_check import InputCheck
@@ -29,11 +29,11 @@ class ItemFeed:
         calls: Makes the first call of each row.
         journal: Knows what is done.
         pending: Decides whether items may be drawn.
-        stopping: Set if the run must stop.
+        gate: Decides whether items may be drawn, too: the run may be paused or stopping.
         check: Checks items that could not be read before; None for an input that was checked.
+        drawn: The items that were drawn and are not finished.
 
     Attributes:
-        drawn: The items that were drawn and are not finished.
         cut_short: Whether the last pass stopped early.
     """
 
@@ -43,18 +43,19 @@ class ItemFeed:
         calls: RowCalls,
         journal: ResultStore,
         pending: PendingResults,
-        stopping: anyio.Event,
+        gate: DrawingGate,
         check: InputCheck | None,
+        drawn: DrawnItems,
     ) -> None:
-        self._calls = calls
+        self._calls: RowCalls | CancellingCalls = calls
         self._journal = journal
         self._pending = pending
-        self._stopping = stopping
+        self._gate = gate
         self._check = None if check is None or check.reads_ahead else check
         self._is_async = getattr(source, "is_async", False)
         self._prefix = DonePrefix(source, journal)
         self._input: Any = source.async_items() if self._is_async else self._prefix.items_after()  # type: ignore[attr-defined]
-        self.drawn: DrawnItems = DrawnItems()
+        self.drawn = drawn
         self._last: Item | None = None
         self._has_further = False
         self.cut_short: bool = False
@@ -72,6 +73,31 @@ class ItemFeed:
     def finish(self, index: int) -> None:
         """Forget an item whose result was written."""
         del self.drawn[index]
+
+    def cancel(self, ids: Collection[str], *, in_flight: bool) -> list[WorkItem]:
+        """Let the items with these ids fail when they are drawn, or drawn again.
+
+        Args:
+            ids: The ids.
+            in_flight: Whether items that were drawn are cancelled, too.
+
+        Returns:
+            Those that were drawn and are not finished.
+        """
+        if not isinstance(self._calls, CancellingCalls):
+            self._calls = CancellingCalls(self._calls)  # only now: it would slow each row down
+        drawn = [item for item in self.drawn.values() if item.id in ids]
+        if in_flight:
+            for item in drawn:
+                item.fail(cancelled())
+        self._calls.add(set(ids).difference(item.id for item in drawn))
+        return drawn
+
+    def later_cancelled(self, has_failed: Callable[[str], bool]) -> set[str]:
+        """The ids of items that fail when they are drawn, without those that have failed already."""
+        calls = self._calls
+        ids = calls.ids if isinstance(calls, CancellingCalls) else ()
+        return {id for id in ids if not has_failed(id)}
 
     def add_call(self, work_item: WorkItem) -> None:
         """Add the next call of a row that was drawn; it is drawn in the next pass."""
@@ -140,7 +166,7 @@ class ItemFeed:
         self.cut_short, self._pending.ended_by = True, error
 
     def _must_stop(self) -> bool:
-        self.cut_short = self._pending.stops_drawing or self._stopping.is_set()
+        self.cut_short = self._pending.stops_drawing or self._gate.closed
         return self.cut_short
 
     def _draw(self, item: Item) -> WorkItem | None:

@@ -23,7 +23,7 @@ from headrace.bulk.engine_note import check_engine, note_engine
 from headrace.bulk.fingerprints import note_first_index
 from headrace.bulk.id_table import IdTable
 from headrace.bulk.line_file import LineFile
-from headrace.bulk.output_line import decode_entry
+from headrace.bulk.output_line import decode_entries, decode_entry, highest_index
 from headrace.bulk.output_path import cannot_be_written, check_output, index_of, real_path, sidecar_of
 from headrace.bulk.run_lock import lock_file, lock_run, run_id
 from headrace.bulk.sources import Item
@@ -31,6 +31,9 @@ from headrace.errors import JournalError
 
 if TYPE_CHECKING:
     from headrace.bulk.steps.steps_journal import StepsJournal
+
+_LINES_AT_ONCE = 1 << 20
+"""Bytes of lines that are decoded together."""
 
 _UNKNOWN = 0
 """The digest of a line that has none."""
@@ -83,6 +86,7 @@ class Journal:
         self._engine = engine
         self._entries = IdTable(ENTRY_SIZE)
         self._is_new = True
+        self._read_to = 0
         self.index: DoneIndex = DoneIndex(index_of(out))
         self.done: int = 0
         self.failed: int = 0
@@ -159,6 +163,25 @@ class Journal:
         self._is_new = not found.lines
         self.done, self.failed, self.first_index = found.lines, found.failed, found.first_index
         self.spent += found.spent
+        self._read_to = found.size
+
+    def note_session(self) -> None:
+        """Note the lines that were written since the journal was entered, as if it were entered now.
+
+        Raises:
+            OSError: The output cannot be read.
+        """
+        with self._real.open("rb") as file:
+            file.seek(self._read_to)
+            while lines := file.readlines(_LINES_AT_ONCE):
+                entries = decode_entries(b"".join(lines))
+                self.first_index = max(self.first_index, highest_index(entries) + 1)
+                for entry in entries:
+                    state = FAILED if entry.failed else DONE
+                    self.failed += entry.failed
+                    self._entries.set(entry.custom_id, entry_of(entry.digest, state))
+            self._read_to = file.tell()
+        self._is_new = False
 
     def _note(self, raw: bytes) -> str | None:
         """Note a line of an earlier session; returns what is wrong with it, None if it is right."""
@@ -194,7 +217,11 @@ class Journal:
 
     def was_removed(self, item: Item) -> bool:
         """Whether an item had a line that `remove` has removed."""
-        return not self._is_new and self._state(item.id) == REMOVED
+        return not self._is_new and self.was_removed_id(item.id)
+
+    def was_removed_id(self, id: str) -> bool:
+        """The same as `was_removed`, by the id of the item."""
+        return self._state(id) == REMOVED
 
     def remove(self, chosen: Callable[[str], bool]) -> int:
         """Remove the lines of the items with these ids, so that they are sent again; returns their number.
@@ -224,6 +251,7 @@ class Journal:
             opened.pop_all()
         old.close()
         self._is_new = False
+        self._read_to = self.index.described.size
         for id in removed:
             self.failed -= self.has_failed(id)
             self._entries.set(id, entry_of(_UNKNOWN, REMOVED))

@@ -18,6 +18,7 @@ import attrs
 from headrace.bulk.item_result import ItemResult
 from headrace.client.shared_errors import SharedErrorDetector
 from headrace.errors import (
+    CallCancelled,
     CallTimeout,
     CircuitOpen,
     ConnectError,
@@ -34,8 +35,8 @@ _OUTAGE_CODES = frozenset(
 )
 """Codes of errors that the item does not cause if the endpoint is down."""
 
-_NOT_SENT_CODE = "input_error"
-"""The code of an item that has no request, so its result says nothing about the endpoint."""
+_SILENT_CODES = frozenset({"input_error", CallCancelled.code})
+"""Codes of items that have no request or were cancelled, so their results say nothing about the endpoint."""
 
 _MOST_UNANSWERED = 1_000
 """If this many items fail and no call is answered between them, the endpoint counts as down."""
@@ -95,7 +96,7 @@ class PendingResults:
             elif not result.line:
                 self._pause(result.error, result.retry_after)
             elif result.code not in _OUTAGE_CODES:
-                if self._last_trouble is not None and result.code != _NOT_SENT_CODE:
+                if self._last_trouble is not None and result.code not in _SILENT_CODES:
                     ready += self._release(result.number)
                 if shared_errors.held and result.answered:
                     ready += shared_errors.succeed(result.number, result.step)

@@ -25,7 +25,13 @@ from headrace.bulk.fail_on import DEFAULT_FAIL_ON
 from headrace.bulk.item_result import ItemResult, item_result
 from headrace.bulk.unfinished_calls import UnfinishedCalls
 from headrace.bulk.worker_process import current_event_loop, pickle_for_worker, worker_process
-from headrace.bulk.worker_protocol import FrameStream, WorkerItem, WorkerReport, WorkerSetup
+from headrace.bulk.worker_protocol import (
+    FrameStream,
+    WorkerItem,
+    WorkerOrder,
+    WorkerReport,
+    WorkerSetup,
+)
 from headrace.calls import Outcome
 from headrace.client import Client
 from headrace.errors import HeadraceError, SettingsError, WorkerLost
@@ -47,10 +53,11 @@ _NOTHING = Decimal(0)
 class _Worker:
     """The state of a worker in this process: its share of the calls, and its items."""
 
+    number: int
     share: int
     items: dict[int, WorkItem] = attrs.field(factory=dict)
     in_flight: int = 0
-    report_requested: bool = False
+    orders: list[WorkerOrder] = attrs.field(factory=list)
     unfinished: UnfinishedCalls | None = None
 
 
@@ -103,8 +110,8 @@ class ProcessExecutor:
         self._fail_on = sorted(fail_on)
         self._on_event = on_event
         self._spent = spent
-        share, more = divmod(max_in_flight, processes)
-        self._shares = [share + (number < more) for number in range(processes)]
+        self._shares = _shares(max_in_flight, processes)
+        self._limits: dict[str, int | float | str | None] = {}
         self._workers: list[_Worker] = []
         self._items: Iterator[WorkItem] = iter(())
         self._returned: deque[WorkItem] = deque()
@@ -119,11 +126,42 @@ class ProcessExecutor:
         """The number of calls in flight in all workers."""
         return sum(worker.in_flight for worker in self._workers)
 
+    @property
+    def max_in_flight(self) -> int:
+        """The most calls in flight, in all workers together; it can be set at any time."""
+        return sum(self._shares)
+
+    @max_in_flight.setter
+    def max_in_flight(self, total: int) -> None:
+        if total < len(self._shares):
+            raise SettingsError(f"must be at least {len(self._shares)}, the number of processes")
+        self._shares = _shares(total, len(self._shares))
+        for worker in self._workers:
+            worker.share = self._shares[worker.number]
+            worker.orders.append(WorkerOrder(in_flight=worker.share))
+        self._notify_waiters()
+
+    def set_limit(self, name: str, value: int | float | str | None) -> None:
+        """Change a limit of the policies of all workers, also of those that replace others later."""
+        self._limits[name] = value
+        for worker in self._workers:
+            worker.orders.append(WorkerOrder(limit=(name, value)))
+        self._notify_waiters()
+
+    async def cancel(self, indexes: Set[int]) -> None:
+        """Have the workers cancel the calls of these items."""
+        for worker in self._workers:
+            if theirs := [index for index in indexes if index in worker.items]:
+                worker.orders.append(WorkerOrder(cancel=theirs))
+        self._notify_waiters()
+        await checkpoint()
+
     async def unfinished(self) -> UnfinishedCalls:
         """What the calls in flight wait for, in all workers."""
         workers = list(self._workers)
         for worker in workers:
-            worker.report_requested, worker.unfinished = True, None
+            worker.unfinished = None
+            worker.orders.append(WorkerOrder(report_unfinished=True))
         self._notify_waiters()
         while any(worker.unfinished is None and worker in self._workers for worker in workers):
             await self._changed.wait()
@@ -139,8 +177,8 @@ class ProcessExecutor:
         self._share_spending()
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        for share in self._shares:
-            self._group.start_soon(self._supervise, share)
+        for number in range(len(self._shares)):
+            self._group.start_soon(self._supervise, number)
         return self
 
     async def __aexit__(
@@ -185,10 +223,11 @@ class ProcessExecutor:
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 
-    async def _supervise(self, share: int) -> None:
-        """Keep a worker with this share running; replace it when it dies."""
+    async def _supervise(self, number: int) -> None:
+        """Keep the worker with this number running; replace it when it dies."""
         while self._failure is None:
-            worker = _Worker(share)
+            worker = _Worker(number, self._shares[number])
+            worker.orders += [WorkerOrder(limit=limit) for limit in self._limits.items()]
             self._workers.append(worker)
             try:
                 async with worker_process({SHARED_FOLDER: self._folder.name}) as frames:
@@ -229,9 +268,8 @@ class ProcessExecutor:
         while True:
             changed = self._changed
             try:
-                if worker.report_requested:
-                    worker.report_requested = False
-                    await frames.send([])
+                while worker.orders:
+                    await frames.send(worker.orders.pop(0))
                 items = self._draw(worker.share + max(_FEWEST_AHEAD, worker.share) - len(worker.items))
                 if not items:
                     await changed.wait()
@@ -291,6 +329,12 @@ class ProcessExecutor:
         for name, data in report.events:
             self._on_event(name, data)
         self._notify_waiters()
+
+
+def _shares(total: int, processes: int) -> list[int]:
+    """The calls in flight of each process."""
+    share, more = divmod(total, processes)
+    return [share + (number < more) for number in range(processes)]
 
 
 def _worker_item(item: WorkItem) -> WorkerItem:

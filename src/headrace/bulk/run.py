@@ -14,7 +14,9 @@ from anyio import to_thread
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT
 from headrace.bulk.chosen_engine import executor_engine
 from headrace.bulk.chosen_items import Only
+from headrace.bulk.control import RunControl
 from headrace.bulk.embedding import arguments_of_task, prepare_embedding
+from headrace.bulk.executor import Executor
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON, FailOn
 from headrace.bulk.prepared_run import prepare_run
 from headrace.bulk.progress import ClientEvents, Progress, display_for
@@ -251,7 +253,7 @@ def run(
         chosen = None if engine is None else executor_engine(engine)
         if chosen is not None and processes != 1:
             raise SettingsError(f"processes={processes}: leave it out; engine= works in one process")
-        if display is not None and make_client is not None:
+        if make_client is not None:
             events = ClientEvents()
             opened.observe(events)
         of_task = arguments_of_task(task, task_arguments, run)
@@ -269,6 +271,18 @@ def run(
             bulk = prepared.begin(
                 journal, wait_for_endpoint=wait_for_endpoint, deadline=deadline, summary=result
             )
+
+            def session(executor: Executor) -> Session:
+                control = RunControl(
+                    bulk,
+                    executor,
+                    journal,
+                    policies=opened.policies,
+                    events=events,
+                    engine=None if chosen is None else str(chosen.name),
+                )
+                return Session(bulk, executor, result, control, opened, display, events)
+
             async with prepared.table_at_end():
                 if chosen is not None:
                     setup = prepared.engine_setup(opened, journal, _log.info, bulk.drawn)
@@ -276,20 +290,20 @@ def run(
                         nullcontext() if make_client is None else opened,
                         chosen.open_executor(setup, {}) as engine_executor,
                     ):
-                        yield Session(bulk, engine_executor, result, display, events)
+                        yield session(engine_executor)
                 elif make_client is not None and processes != 1:
                     most = max_in_flight or opened.settings.max_in_flight
                     watched = {} if events is None else {"on_event": events.on_event}
                     async with prepared.process_executor(
                         make_client, journal, processes, most, **watched
                     ) as executor:
-                        yield Session(bulk, executor, result, display, events)
+                        yield session(executor)
                 else:
                     local = prepared.local_executor(opened, journal, max_in_flight)
                     if make_client is not None and max_in_flight is not None:
                         opened.limiter.total_tokens = max_in_flight
                     async with nullcontext() if make_client is None else opened:
-                        yield Session(bulk, local, result, display, events)
+                        yield session(local)
 
     return Run(open_session)
 

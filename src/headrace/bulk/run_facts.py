@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 
 from headrace._support.secret_masking import mask_keys, mask_secrets
+from headrace.bulk.control.records import read_changes
 from headrace.bulk.fingerprints import read_fingerprints
 
 _NAMES = {
@@ -38,7 +40,7 @@ def read_run_facts(
     """Read what the sidecar of an output says about its run: the model, the prompt, the command and the like.
 
     If the run was continued with another prompt, model or other parameters, what differs is named once for
-    each of these fingerprints, with its number.
+    each of these fingerprints, with its number. Changes that were made while it went on come last.
 
     Args:
         output: The output.
@@ -62,7 +64,15 @@ def read_run_facts(
             facts += [(f"{name} ({number})", text or "none") for number, text in enumerate(texts, 1)]
         else:
             facts += [(name, text) for text in texts[:1] if text]
+    if changes := read_changes(output):
+        facts.append(
+            ("Changes", _text("changes", "; ".join(f"{_time(each.time)} {each}" for each in changes)))
+        )
     return facts
+
+
+def _time(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds).strftime("%H:%M:%S")
 
 
 def _names(fingerprints: Sequence[Mapping[str, Any]]) -> dict[str, str]:

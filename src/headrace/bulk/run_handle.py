@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -14,11 +15,14 @@ from anyio.lowlevel import checkpoint
 
 from headrace._support.task_groups import task_group
 from headrace.bulk.bulk_run import BulkRun
+from headrace.bulk.control import Done, RunControl, RunSnapshot
+from headrace.bulk.control.accompanied import accompanied
 from headrace.bulk.executor import Executor
 from headrace.bulk.output_line import OutputLine, decode_line
+from headrace.bulk.policy_limits import LimitValue
 from headrace.bulk.progress import ClientEvents, Display, RunState, shown
 from headrace.bulk.result import Result
-from headrace.bulk.summary import Summary
+from headrace.client import Client
 from headrace.errors import ClientStateError
 
 
@@ -29,16 +33,19 @@ class Session:
     bulk: BulkRun
     executor: Executor
     result: Result
+    control: RunControl
+    client: Client
     display: Display | None = None
     events: ClientEvents | None = None
 
     async def perform(self) -> None:
         """Perform the run, and show its progress."""
-        if self.display is None:
-            await self.bulk.perform(self.executor)
-            return
-        async with shown(self.display, RunState(self.result, self.executor, self.events)):
-            await self.bulk.perform(self.executor)
+        async with accompanied(self.control, self.client):
+            if self.display is None:
+                await self.bulk.perform(self.executor)
+                return
+            async with shown(self.display, RunState(self.result, self.executor, self.events)):
+                await self.bulk.perform(self.executor)
 
 
 class Run:
@@ -47,7 +54,8 @@ class Run:
     Awaiting it performs it and returns its `Result`. Entering it begins it, and then:
 
     - iterating yields an `OutputLine` for each item that finishes in this session, as it finishes;
-    - `snapshot` returns the totals so far, and `stop` ends the run early;
+    - `snapshot` returns the state of the run, `pause`, `resume` and `set_limit` change it, and `stop` ends it
+      early;
     - `wait` returns the result.
 
     Leaving the block cancels the calls in flight. What is done stays in the output, and the same call
@@ -91,8 +99,9 @@ class Run:
         async with AsyncExitStack() as stack:
             self._session = await stack.enter_async_context(self._open_session())
             self._session.bulk.on_stored = self._wake
-            self._lines = self._session.result.open_output()
-            stack.callback(self._lines.close)
+            self._session.bulk.on_replaced = self._open_replaced
+            self._lines = deque([self._session.result.open_output()])
+            stack.callback(self._close_lines)
             group = await stack.enter_async_context(task_group())
             group.start_soon(self._perform, self._session)
             self._scope = group.cancel_scope
@@ -114,6 +123,13 @@ class Run:
         stored, self._stored = self._stored, anyio.Event()
         stored.set()
 
+    def _open_replaced(self) -> None:
+        self._lines.append(self._opened().result.open_output())
+
+    def _close_lines(self) -> None:
+        for lines in self._lines:
+            lines.close()
+
     def __aiter__(self) -> Self:
         self._opened()
         return self
@@ -122,11 +138,15 @@ class Run:
         self._opened()
         while True:
             stored, finished = self._stored, self._finished.is_set()
-            raw = self._lines.readline()
+            lines = self._lines[0]
+            raw = lines.readline()
             if raw.endswith(b"\n"):
                 await checkpoint()
                 return decode_line(raw)
-            self._lines.seek(-len(raw), os.SEEK_CUR)
+            if len(self._lines) > 1:  # the output was replaced, and this is the end of the old one
+                self._lines.popleft().close()
+                continue
+            lines.seek(-len(raw), os.SEEK_CUR)
             if finished:
                 raise StopAsyncIteration
             await stored.wait()
@@ -136,13 +156,70 @@ class Run:
             raise ClientStateError("enter the run first: async with headrace.run(…) as run")
         return self._session
 
-    def snapshot(self) -> Summary:
-        """The totals so far; a copy that does not change.
+    def snapshot(self) -> RunSnapshot:
+        """The totals so far, what the run does, and its limits; a copy that does not change.
 
         Raises:
             ClientStateError: The run was not entered.
         """
-        return self._opened().result.snapshot()
+        return self._opened().control.snapshot()
+
+    def pause(self) -> None:
+        """Draw no more items until `resume`; those in flight are finished and written.
+
+        Raises:
+            ClientStateError: The run was not entered.
+            ControlRefused: The run is stopping.
+        """
+        self._opened().control.pause()
+
+    def resume(self) -> None:
+        """Draw items again after `pause`; calls that began before it are finished first.
+
+        Raises:
+            ClientStateError: The run was not entered.
+            ControlRefused: The run is stopping.
+        """
+        self._opened().control.resume()
+
+    def set_limit(self, name: str, value: LimitValue) -> None:
+        """Change a limit of the run; it takes effect at once.
+
+        Args:
+            name: "max-in-flight", "budget", "requests-per-minute" or another limit of ``snapshot().limits``.
+            value: The new value; None for no limit.
+
+        Raises:
+            ClientStateError: The run was not entered.
+            ControlRefused: The value is not valid, or nothing in this run has such a limit.
+        """
+        self._opened().control.set_limit(name, value)
+
+    def retry_failed(self) -> None:
+        """Send the failed items again in this run, once the calls in flight are finished.
+
+        Iterating yields a second `OutputLine` for such an item. The output has one line for it.
+
+        Raises:
+            ClientStateError: The run was not entered.
+            ControlRefused: The run is stopping, or it is not possible in this run.
+        """
+        self._opened().control.retry_failed()
+
+    async def cancel(self, ids: Sequence[str]) -> Done:
+        """Let items fail with the code "cancelled", that are in flight or were not sent yet.
+
+        Args:
+            ids: Their ids.
+
+        Returns:
+            Which ids were cancelled, and which are done or not known.
+
+        Raises:
+            ClientStateError: The run was not entered.
+            ControlRefused: No item can be cancelled.
+        """
+        return await self._opened().control.cancel(ids)
 
     def stop(self) -> None:
         """Draw no more items; those in flight are finished and written.

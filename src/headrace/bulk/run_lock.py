@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +26,9 @@ from headrace.wire.request_bodies import OUTPUT_LIMIT_PARAMETERS, encode_json
 
 LARGEST_SIDECAR = 1 << 24
 """Bytes of a sidecar that are read."""
+
+_appending = threading.Lock()
+"""Held while a record is added: a run may add records from two threads."""
 
 _FORMAT = 2
 _LONGEST_VALUE = 60
@@ -186,14 +190,15 @@ def lock_file(descriptor: int, out: Path) -> None:
 
 def append_record(sidecar: int, record: bytes) -> None:
     """Add a line to a sidecar and sync it; a torn line at its end is removed. Raises `OSError`."""
-    written = os.pread(sidecar, LARGEST_SIDECAR, 0)
-    end = written.rfind(b"\n") + 1
-    os.ftruncate(sidecar, end)
-    os.lseek(sidecar, end, os.SEEK_SET)
-    _, failure = write_all(sidecar, record + b"\n")
-    if failure is not None:
-        raise failure
-    os.fsync(sidecar)
+    with _appending:
+        written = os.pread(sidecar, LARGEST_SIDECAR, 0)
+        end = written.rfind(b"\n") + 1
+        os.ftruncate(sidecar, end)
+        os.lseek(sidecar, end, os.SEEK_SET)
+        _, failure = write_all(sidecar, record + b"\n")
+        if failure is not None:
+            raise failure
+        os.fsync(sidecar)
 
 
 def _last_fingerprint(sidecar: Path, written: bytes) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 from html import escape
+from typing import TypeVar
 
 import attrs
 
@@ -15,6 +16,8 @@ from headrace._support.units import format_duration, format_usd
 from headrace.bulk.fail_on import FAIL_ON_NAMES
 from headrace.bulk.item_result import ItemResult
 from headrace.errors import AnswerError, HeadraceError
+
+T = TypeVar("T", bound="Summary")
 
 _MOST_GROUPS = 5
 _MOST_REASONS = 20
@@ -237,6 +240,11 @@ class Summary:
             why = reason if result.code == AnswerError.code and reason in FAIL_ON_NAMES else None
             self._count(FailureGroup(result.code, result.status, 1, result.message, why))
 
+    def forget_failures(self) -> None:
+        """Count no item as failed, because those that were are sent again; what they cost stays."""
+        self.failed = self.failed_before = 0
+        self._groups.clear()
+
     def _count_reason(self, reason: str, number: int) -> None:
         if reason not in self.finish_reasons and len(self.finish_reasons) >= _MOST_REASONS:
             reason = _OTHER
@@ -249,17 +257,15 @@ class Summary:
 
     def snapshot(self) -> Summary:
         """A copy of the totals that does not change."""
-        copy = Summary(
-            self.total,
-            counted=self.counted,
-            done_before=self.done_before,
-            failed_before=self.failed_before,
-            elapsed=self.elapsed,
-            waiting=self.waiting,
-            stopped_by=self.stopped_by,
-            steps={name: attrs.evolve(counts) for name, counts in self.steps.items()},
-            samples=None if self.samples is None else attrs.evolve(self.samples),
-        )
+        return self.copy_to(Summary(0))
+
+    def copy_to(self, copy: T) -> T:
+        """Copy the totals to new ones, and return these."""
+        copy.total, copy.counted = self.total, self.counted
+        copy.done_before, copy.failed_before = self.done_before, self.failed_before
+        copy.elapsed, copy.waiting, copy.stopped_by = self.elapsed, self.waiting, self.stopped_by
+        copy.steps = {name: attrs.evolve(counts) for name, counts in self.steps.items()}
+        copy.samples = None if self.samples is None else attrs.evolve(self.samples)
         copy.merge(self)
         return copy
 

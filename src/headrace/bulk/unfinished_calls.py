@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
 import anyio
 import attrs
 
+from headrace._support.task_frames import frames_of
 from headrace.client import Client
 from headrace.limiter_tokens import acquire_all
 from headrace.pipeline.attempt import with_raise_for_status
@@ -45,7 +44,7 @@ def unfinished_calls(client: Client) -> UnfinishedCalls:
 def _frames_of_calls(client: Client) -> list[list[FrameType]]:
     """The frames of each task that makes a call. If it started other tasks (a hedge does), only theirs."""
     tasks = {task.id: task for task in anyio.get_running_tasks()}
-    frames = {id: list(_frames(task.coro)) for id, task in tasks.items()}
+    frames = {id: list(frames_of(task.coro)) for id, task in tasks.items()}
     parents = {task.parent_id for task in tasks.values()}
 
     def belongs_to_call(id: int | None) -> bool:
@@ -56,16 +55,6 @@ def _frames_of_calls(client: Client) -> list[list[FrameType]]:
         return False
 
     return [frames[id] for id in tasks if id not in parents and belongs_to_call(id)]
-
-
-def _frames(awaitable: Any) -> Iterator[FrameType]:
-    """The frames of a coroutine and of everything that it awaits, outermost first."""
-    while awaitable is not None:
-        frame = getattr(awaitable, "cr_frame", None) or getattr(awaitable, "gi_frame", None)
-        if frame is None:
-            return
-        yield frame
-        awaitable = getattr(awaitable, "cr_await", None) or getattr(awaitable, "gi_yieldfrom", None)
 
 
 def _is_call(frame: FrameType, client: Client) -> bool:

@@ -11,21 +11,32 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any, Self
 
 import anyio
 import attrs
 import msgspec
 
+from headrace.bulk.cancelled_rows import cancelled
 from headrace.bulk.file_limit import raise_file_limit
 from headrace.bulk.gc_tuning import reduced_gc
 from headrace.bulk.item_result import ItemResult, item_result
 from headrace.bulk.output_line import encodable
+from headrace.bulk.policy_limits import set_policy_limit
 from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
-from headrace.bulk.worker_protocol import FrameStream, WorkerItem, WorkerReport, WorkerSetup, frame_stream
+from headrace.bulk.worker_protocol import (
+    FrameStream,
+    WorkerFrame,
+    WorkerItem,
+    WorkerOrder,
+    WorkerReport,
+    WorkerSetup,
+    frame_stream,
+)
 from headrace.calls import Event, Outcome
 from headrace.client import Client
+from headrace.client.map import OutcomeStream
 from headrace.errors import HeadraceError
 from headrace.wire.structured_output import ResponseFormat, response_format_for
 
@@ -77,7 +88,7 @@ class _EventRecorder:
 
 async def work(raw_socket: socket.socket, setup: WorkerSetup) -> None:
     """Make the client, then make the calls of the received items."""
-    frames: FrameStream[list[WorkerItem]] = await frame_stream(raw_socket, list[WorkerItem])
+    frames: FrameStream[WorkerFrame] = await frame_stream(raw_socket, WorkerFrame)
     recorder = _EventRecorder()
     try:
         client, answers = _client(setup), [_answer(pickle.loads(each)) for each in setup.answers]
@@ -87,21 +98,23 @@ async def work(raw_socket: socket.socket, setup: WorkerSetup) -> None:
         await frames.send(WorkerReport(failure=failure))
         return
     fail_on = frozenset(setup.fail_on)
-    inbox, outbox = _Inbox(answers), _Outbox(frames, recorder)
+    inbox, outbox = _Inbox(answers), _Outbox(frames, recorder, client)
     async with client, anyio.create_task_group() as group:
-        group.start_soon(_receive, frames, inbox, outbox, client, group.cancel_scope)
-        group.start_soon(outbox.send)
 
         def finish(outcome: Outcome) -> None:
             item: WorkerItem = outcome.item
             choices = setup.choices[item.step]
             result = item_result(item.index, item.id, outcome, choices, fail_on, item.digest)
             outbox.results.append(result)
-            outbox.notify(client.in_flight)
+            outbox.notify()
 
         client.limiter.total_tokens = setup.in_flight
+        calls = client.map(inbox)
+        orders = _Orders(client, inbox, calls, finish, outbox)
+        group.start_soon(_receive, frames, inbox, orders, group.cancel_scope)
+        group.start_soon(outbox.send)
         with reduced_gc():
-            await client.map(inbox).each(finish)
+            await calls.each(finish)
 
 
 class _Inbox:
@@ -120,6 +133,13 @@ class _Inbox:
         self._items.extend(items)
         self._added.set()
 
+    def remove(self, indexes: Set[int]) -> list[WorkerItem]:
+        """Remove the items with these indexes that were not drawn, and return them."""
+        removed = [item for item in self._items if item.index in indexes]
+        for item in removed:
+            self._items.remove(item)
+        return removed
+
     def __aiter__(self) -> Self:
         return self
 
@@ -135,17 +155,16 @@ class _Inbox:
 class _Outbox:
     """Results for the main process. Many are sent in one frame, because each frame wakes that process."""
 
-    def __init__(self, frames: FrameStream[list[WorkerItem]], recorder: _EventRecorder) -> None:
+    def __init__(self, frames: FrameStream[WorkerFrame], recorder: _EventRecorder, client: Client) -> None:
         self._frames = frames
+        self._client = client
         self._recorder = recorder
         self._changed = anyio.Event()
-        self._in_flight = 0
         self.results: list[ItemResult] = []
         self.unfinished: UnfinishedCalls | None = None
 
-    def notify(self, in_flight: int) -> None:
+    def notify(self) -> None:
         """Request a report with the results so far."""
-        self._in_flight = in_flight
         self._changed.set()
 
     async def send(self) -> None:
@@ -156,7 +175,8 @@ class _Outbox:
             results, self.results = self.results, []
             events, self._recorder.events = self._recorder.events, []
             unfinished, self.unfinished = self.unfinished, None
-            await self._frames.send(WorkerReport(results, events, self._in_flight, unfinished=unfinished))
+            in_flight = self._client.in_flight
+            await self._frames.send(WorkerReport(results, events, in_flight, unfinished=unfinished))
             await anyio.sleep(_SEND_INTERVAL)
 
 
@@ -173,19 +193,40 @@ def _client(setup: WorkerSetup) -> Client:
 
 
 async def _receive(
-    frames: FrameStream[list[WorkerItem]],
-    inbox: _Inbox,
-    outbox: _Outbox,
-    client: Client,
-    worker: anyio.CancelScope,
+    frames: FrameStream[WorkerFrame], inbox: _Inbox, orders: _Orders, worker: anyio.CancelScope
 ) -> None:
-    while (items := await frames.receive()) is not None:
-        if items:
-            inbox.put(items)
-        else:  # the run stops, and requests what the calls wait for
-            outbox.unfinished = unfinished_calls(client)
-            outbox.notify(client.in_flight)
+    while (frame := await frames.receive()) is not None:
+        if isinstance(frame, list):
+            inbox.put(frame)
+        else:
+            await orders.carry_out(frame)
     worker.cancel()
+
+
+@attrs.frozen
+class _Orders:
+    """Carries out the orders of the main process."""
+
+    client: Client
+    inbox: _Inbox
+    calls: OutcomeStream[Any]
+    finish: Callable[[Outcome], None]
+    outbox: _Outbox
+
+    async def carry_out(self, order: WorkerOrder) -> None:
+        if order.in_flight is not None:
+            raise_file_limit(order.in_flight)
+            self.client.limiter.total_tokens = order.in_flight
+        if order.limit is not None:
+            set_policy_limit(self.client.policies, *order.limit)
+        if order.cancel:
+            indexes = set(order.cancel)
+            for item in self.inbox.remove(indexes):
+                self.finish(Outcome(item.index, None, None, cancelled(), item=item))
+            await self.calls.cancel(lambda item: item.index in indexes)
+        if order.report_unfinished:
+            self.outbox.unfinished = unfinished_calls(self.client)
+            self.outbox.notify()
 
 
 if __name__ == "__main__":

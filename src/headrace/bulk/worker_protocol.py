@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import anyio
 import anyio.abc
@@ -64,6 +64,26 @@ class WorkerItem(msgspec.Struct, array_like=True, gc=False):
             priority=self.priority,
             fresh=self.fresh,
         )
+
+
+class WorkerOrder(msgspec.Struct):
+    """A frame to a worker that changes something, or asks for something.
+
+    Attributes:
+        report_unfinished: Whether to report what the calls in flight wait for.
+        in_flight: The new share of the calls in flight; None for no change.
+        limit: The name and the new value of a limit of policies; None for no change.
+        cancel: The indexes of items to cancel.
+    """
+
+    report_unfinished: bool = False
+    in_flight: int | None = None
+    limit: tuple[str, int | float | str | None] | None = None
+    cancel: list[int] = []
+
+
+WorkerFrame: TypeAlias = list[WorkerItem] | WorkerOrder
+"""A frame to a worker, after its setup."""
 
 
 class WorkerReport(msgspec.Struct, array_like=True):

@@ -48,7 +48,7 @@ def demo() -> None:
 async def _categorise(products: Path, out: Path) -> Summary:
     from headrace.bulk.prepared_run import prepare_run
     from headrace.cli.progress import ProgressDisplay
-    from headrace.cli.terminal_run import perform
+    from headrace.cli.terminal_run import accompany_with, perform
     from headrace.client import Client
     from headrace.testing.server import Behaviour, endpoint_process
 
@@ -69,7 +69,9 @@ async def _categorise(products: Path, out: Path) -> Summary:
         display.print_line(f"Policies: {', '.join(policy.name for policy in client.policies)}")
         with prepared.open_journal() as journal:
             bulk = prepared.begin(journal)
-            return await perform(bulk, prepared.local_executor(client, journal), client, display)
+            executor = prepared.local_executor(client, journal)
+            accompany = accompany_with(bulk, journal, client, display)
+            return await perform(bulk, executor, client, display, accompany)
 
 
 def _show_some(products: Path, out: Path) -> None:

@@ -100,7 +100,7 @@ def embed(
     from headrace.cli.kept_command import kept_command
     from headrace.cli.progress import ProgressDisplay
     from headrace.cli.summary_output import SummaryOutput
-    from headrace.cli.terminal_run import perform, perform_with_engine, run_async
+    from headrace.cli.terminal_run import accompany_with, perform, perform_with_engine, run_async
     from headrace.errors import HeadraceError, JournalError, SettingsError
     from headrace.pipeline.bulk_engines import ExecutorEngine
 
@@ -151,14 +151,17 @@ def embed(
             journal, wait_for_endpoint=wait_for_endpoint, deadline=deadline, notify=display.print_line
         )
         raise_file_limit(client.settings.max_in_flight)
+        accompany = accompany_with(bulk, journal, client, display, engine)
         try:
             if chosen is not None:
-                setup = prepared.engine_setup(client, journal, display.print_line)
+                setup = prepared.engine_setup(client, journal, display.print_line, bulk.drawn)
                 open_executor = functools.partial(chosen.open_executor, setup, engine_values)
-                summary = run_async(lambda: perform_with_engine(bulk, open_executor, client, display))
+                summary = run_async(
+                    lambda: perform_with_engine(bulk, open_executor, client, display, accompany)
+                )
             else:
                 executor = prepared.local_executor(client, journal)
-                summary = run_async(functools.partial(perform, bulk, executor, client, display))
+                summary = run_async(functools.partial(perform, bulk, executor, client, display, accompany))
         except JournalError as error:  # calls were made: this is not a mistake in the command
             raise HeadraceError(str(error)) from error
         written = prepared.write_table()

@@ -146,7 +146,7 @@ def run(
     from headrace.cli.option_names import with_options
     from headrace.cli.progress import ProgressDisplay
     from headrace.cli.summary_output import SummaryOutput
-    from headrace.cli.terminal_run import perform, perform_with_engine, run_async
+    from headrace.cli.terminal_run import accompany_with, perform, perform_with_engine, run_async
     from headrace.errors import HeadraceError, InputError, JournalError, SettingsError
     from headrace.pipeline.bulk_engines import Engine, ExecutorEngine, Job
 
@@ -257,20 +257,23 @@ def run(
         bulk = prepared.begin(
             journal, wait_for_endpoint=wait_for_endpoint, deadline=deadline, notify=display.print_line
         )
+        accompany = accompany_with(bulk, journal, client, display, engine)
         try:
             if executor_engine is not None:
                 setup = prepared.engine_setup(client, journal, display.print_line, bulk.drawn)
                 open_executor = functools.partial(executor_engine.open_executor, setup, engine_values)
-                summary = run_async(lambda: perform_with_engine(bulk, open_executor, client, display))
+                summary = run_async(
+                    lambda: perform_with_engine(bulk, open_executor, client, display, accompany)
+                )
             elif processes == 1:
                 raise_file_limit(client.settings.max_in_flight)
                 local = prepared.local_executor(client, journal)
-                summary = run_async(lambda: perform(bulk, local, client, display))
+                summary = run_async(lambda: perform(bulk, local, client, display, accompany))
             else:
                 workers = prepared.process_executor(
                     make_client, journal, processes, client.settings.max_in_flight, display.on_event
                 )
-                summary = run_async(lambda: perform(bulk, workers, workers, display))
+                summary = run_async(lambda: perform(bulk, workers, workers, display, accompany))
         except JournalError as error:  # calls were made: this is not a mistake in the command
             raise HeadraceError(str(error)) from error
         written = prepared.write_table()

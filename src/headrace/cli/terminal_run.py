@@ -6,17 +6,24 @@ import importlib.util
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import anyio
 
 from headrace._support.task_groups import task_group
 from headrace.bulk import BulkRun, Summary
+from headrace.bulk.control import RunControl
+from headrace.bulk.control.accompanied import accompanied
 from headrace.bulk.executor import Executor
 from headrace.bulk.gc_tuning import reduced_gc
+from headrace.bulk.result_store import ResultStore
 from headrace.cli.progress import ProgressDisplay
+from headrace.client import Client
 
 T = TypeVar("T")
+
+Accompany: TypeAlias = Callable[[Executor], AbstractAsyncContextManager[object]]
+"""Makes the context in which a run is performed, for its executor."""
 
 _FINISHED = "Stopping: calls in flight are being finished. Ctrl-C again drops them."
 _LEFT = "Stopping: what is being sent is finished first. Ctrl-C again drops it."
@@ -32,11 +39,28 @@ def run_async(main: Callable[[], Awaitable[T]]) -> T:
         signal.signal(signal.SIGINT, handler)  # `perform` has changed it
 
 
+def accompany_with(
+    bulk: BulkRun,
+    journal: ResultStore,
+    client: Client,
+    display: ProgressDisplay,
+    engine: str | None = None,
+) -> Accompany:
+    """The context in which plugins accompany a run, and its control messages are taken."""
+
+    def accompany(executor: Executor) -> AbstractAsyncContextManager[None]:
+        control = RunControl(bulk, executor, journal, policies=client.policies, events=display, engine=engine)
+        return accompanied(control, client)
+
+    return accompany
+
+
 async def perform(
     bulk: BulkRun,
     executor: Executor,
     resource: AbstractAsyncContextManager[object],
     display: ProgressDisplay,
+    accompany: Accompany,
 ) -> Summary:
     """Send the remaining items, and return the summary.
 
@@ -48,8 +72,9 @@ async def perform(
         executor: Makes the calls.
         resource: The client or the processes that the executor needs; open while the run is performed.
         display: Shows the progress.
+        accompany: Makes the context in which the run is performed.
     """
-    return await _perform(bulk, lambda: nullcontext(executor), resource, display, _FINISHED)
+    return await _perform(bulk, lambda: nullcontext(executor), resource, display, accompany, _FINISHED)
 
 
 async def perform_with_engine(
@@ -57,9 +82,10 @@ async def perform_with_engine(
     open_executor: Callable[[], AbstractAsyncContextManager[Executor]],
     client: AbstractAsyncContextManager[object],
     display: ProgressDisplay,
+    accompany: Accompany,
 ) -> Summary:
     """As `perform`, with the executor of an engine, which is opened after the client."""
-    return await _perform(bulk, open_executor, client, display, _LEFT)
+    return await _perform(bulk, open_executor, client, display, accompany, _LEFT)
 
 
 async def _perform(
@@ -67,12 +93,18 @@ async def _perform(
     open_executor: Callable[[], AbstractAsyncContextManager[Executor]],
     resource: AbstractAsyncContextManager[object],
     display: ProgressDisplay,
+    accompany: Accompany,
     notice: str,
 ) -> Summary:
     async with task_group() as signals:
         signals.start_soon(_stop_on_signals, bulk, display, signals.cancel_scope, notice)
         with reduced_gc():
-            async with resource, open_executor() as executor, display.shown(bulk.summary, executor):
+            async with (
+                resource,
+                open_executor() as executor,
+                accompany(executor),
+                display.shown(bulk.summary, executor),
+            ):
                 await bulk.perform(executor)
         signals.cancel_scope.cancel()
     return bulk.summary

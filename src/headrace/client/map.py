@@ -15,6 +15,7 @@ import math
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Sized
 from contextvars import copy_context
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self
 
@@ -26,6 +27,7 @@ from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
 from headrace.calls import Outcome, R_co
 from headrace.client.item_source import EXHAUSTED, ItemSource
+from headrace.client.map_cancellation import CancelledCall, running_calls, wait_until_ended
 from headrace.errors import ClientStateError
 from headrace.limiter_tokens import Limiter
 from headrace.limiters import PriorityCapacityLimiter
@@ -82,6 +84,7 @@ class OutcomeStream(Generic[R_co]):
         self._outcome_event: anyio.Event | None = None
         self._out_of_order: dict[int, Outcome[R_co]] = {}
         self._next_index = 0
+        self._cancelled: dict[anyio.CancelScope, CancelledCall] = {}
 
     def __repr__(self) -> str:
         state = "not entered" if not self._opened else "over" if not self._running else "running"
@@ -90,6 +93,11 @@ class OutcomeStream(Generic[R_co]):
             f"<{type(self).__name__}: {state}, {self._read} read, {self._running} calls held, "
             f"{self._waiting_calls} of them waiting, {ready} outcomes ready>"
         )
+
+    @property
+    def limiter(self) -> Limiter:
+        """Limits the calls of this map; its ``total_tokens`` can be set at any time."""
+        return self._limiter
 
     @uninterrupted
     async def __aenter__(self) -> Self:
@@ -185,7 +193,18 @@ class OutcomeStream(Generic[R_co]):
                     raise
             self._running -= 1
 
-        self._open(worker)
+        def report(outcome: Outcome[R_co]) -> None:
+            nonlocal ended
+            try:
+                callback(outcome)
+            except BaseException:
+                ended = True
+                raise
+
+        async def cancellable(source: ItemSource) -> None:
+            await self._run_cancellable(worker, source, report)
+
+        self._open(cancellable)
         try:
             async with task_group() as self._group:
                 self._follow_limiter()
@@ -194,6 +213,51 @@ class OutcomeStream(Generic[R_co]):
             await self._source.aclose()
         if self._source.error is not None:
             raise self._source.error
+
+    # Cancelling single calls.
+
+    async def _run_cancellable(
+        self,
+        worker: Callable[[ItemSource], Coroutine[Any, Any, None]],
+        source: ItemSource,
+        report: Callable[[Outcome[Any]], None],
+    ) -> None:
+        """Run a worker; `cancel` finds its scope, and continues it after a cancelled call."""
+        while True:
+            with anyio.CancelScope() as scope:
+                await worker(source)
+            cancelled = self._cancelled.pop(scope, None)
+            if cancelled is not None:
+                cancelled.ended.set()
+            if not scope.cancelled_caught or cancelled is None:
+                return
+            report(cancelled.outcome())
+
+    async def cancel(self, chosen: Callable[[Any], bool]) -> list[Any]:
+        """Cancel the calls of chosen items that are in flight; only for a map that runs in `each`.
+
+        Their outcomes have a `CallCancelled`. It waits until these calls have ended.
+
+        Args:
+            chosen: Whether to cancel the call of an item.
+
+        Returns:
+            The items whose calls are cancelled; one of them may have an answer even so.
+        """
+        code = OutcomeStream._run_cancellable.__code__
+        work = self._work.func if isinstance(self._work, partial) else self._work
+        found = {
+            scope: call
+            for scope, call in running_calls(self, code, work.__code__)
+            if scope not in self._cancelled and chosen(call.item)
+        }
+        self._active = -1  # no worker may begin another call in a scope that is cancelled
+        self._cancelled |= found
+        for scope in found:
+            scope.cancel()
+        await wait_until_ended(list(found.values()))
+        self._follow_limiter()
+        return [call.item for call in found.values()]
 
     # The number of calls.
 

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     import click
 
+    from headrace.bulk.control import RunControl
     from headrace.pipeline.bulk_engines import Engine
     from headrace.policies import Observer, Policy
     from headrace.settings import Settings
@@ -75,6 +78,22 @@ def headrace_engines() -> Iterable[Engine] | None:
 
     Returns:
         Engines; None or an empty iterable for none.
+    """
+
+
+@hookspec
+def headrace_run_context(control: RunControl) -> AbstractAsyncContextManager[object] | None:
+    """A context in which a bulk run is performed, for example one that serves its control messages.
+
+    Called when a run with an output file begins, unless its client was made with ``policies=``. The context
+    is entered in a task of its own before the first call, and left when the run ends or is cancelled. An
+    error of it is logged as a warning, and the run goes on. Since 0.2.
+
+    Args:
+        control: Shows and changes the run.
+
+    Returns:
+        An async context manager; None for none.
     """
 
 

@@ -18,6 +18,7 @@ _PLUGINS = frozenset(
         "repair",
         "retry",
         "route",
+        "view",
     }
 )
 

@@ -6,7 +6,7 @@ import datetime
 import functools
 import itertools
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Set
 from decimal import Decimal
 from typing import Any
 
@@ -94,6 +94,18 @@ class BatchExecutor:
         """Leave the batches to themselves."""
         self._driver.stopping.set()
         self._schedule.note_change()
+
+    def held(self, ids: Set[str]) -> set[str]:
+        """Those of the ids whose rows are in parts; their batches cannot cancel a single one."""
+        return self._rows.held(ids)
+
+    def pause(self) -> None:
+        """Make no new batches; those at the endpoint go on, and their results are fetched."""
+        self._driver.paused = True
+
+    def resume(self) -> None:
+        """Make batches again."""
+        self._driver.resume()
 
     async def work(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem], handle: ResultHandler) -> None:
         """See `Executor.work`."""
@@ -198,6 +210,8 @@ class BatchExecutor:
 
     async def _place(self, item: WorkItem) -> None:
         """Put a row into the part that has it, or into a new one; without a valid request it fails."""
+        if self._driver.paused:
+            await self._driver.wait_while_paused()
         try:
             request, content = self._setup.prepare(item)
         except HeadraceError as error:

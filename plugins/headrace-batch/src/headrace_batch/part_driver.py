@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from decimal import Decimal
@@ -70,6 +71,7 @@ class PartDriver:
     Attributes:
         stopping: Set if the session must leave.
         finishing: Set if batches are to be cancelled, and their rows sent as ordinary calls.
+        paused: Whether the run is paused: no part is uploaded, and no batch is created.
         left: The rows without a final result.
     """
 
@@ -95,7 +97,20 @@ class PartDriver:
         self._part_ended = anyio.Event()
         self.stopping: anyio.Event = anyio.Event()
         self.finishing: anyio.Event = anyio.Event()
+        self.paused: bool = False
+        self._resumed = anyio.Event()
         self.left: list[LeftRows] = []
+
+    def resume(self) -> None:
+        """End a pause."""
+        self.paused = False
+        resumed, self._resumed = self._resumed, anyio.Event()
+        resumed.set()
+
+    async def wait_while_paused(self) -> None:
+        """Wait until the run is not paused, or the session leaves or finishes."""
+        while self.paused and not (self.stopping.is_set() or self.finishing.is_set()):
+            await self._wait(math.inf, self._resumed, self.stopping, self.finishing)
 
     def begin(self, handle: ResultHandler) -> None:
         """Hand over results to ``handle`` from now on."""
@@ -150,8 +165,10 @@ class PartDriver:
                 await self._take_step(part)
 
     async def _take_step(self, part: Part) -> None:
-        if part.next_step in {Step.UPLOAD, Step.CREATE} and not await self._reserve(part):
-            return
+        if part.next_step in {Step.UPLOAD, Step.CREATE}:
+            if not await self._reserve(part):
+                return
+            await self.wait_while_paused()
         try:
             async with self._uploads:
                 if self.stopping.is_set():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -153,6 +153,10 @@ class WaitingRows:
         if part not in self._chains:
             self._chains[part] = self.chain(part)
         self._chains[part].add(item, line)
+
+    def held(self, ids: Set[str]) -> set[str]:
+        """Those of the ids whose rows are here. All rows are read, so this takes a while."""
+        return {item.id for chain in self._chains.values() for item, _ in chain if item.id in ids}
 
     def take(self, part: int) -> RowChain:
         """Remove the rows of a part, and return them."""

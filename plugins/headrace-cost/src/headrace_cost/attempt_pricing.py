@@ -32,12 +32,15 @@ class AttemptPricer:
         assumed_output_tokens: Output tokens of a request without an output limit; the longest answer of its
             model so far, if that is longer.
         remember_longest: Whether to remember the longest answers; only a budget needs them.
+
+    Attributes:
+        remember_longest: As the argument; it can be set.
     """
 
     def __init__(self, price_list: PriceList, assumed_output_tokens: int, remember_longest: bool) -> None:
         self._price_list = price_list
         self._assumed_output_tokens = assumed_output_tokens
-        self._remember_longest = remember_longest
+        self.remember_longest: bool = remember_longest
         self._longest: dict[str, int] = {}
         self._warned_models: set[str] = set()
 
@@ -77,7 +80,7 @@ class AttemptPricer:
         charge: Charge
         if price is not None and usage is not None:
             charge = (model or reply.model, usage, price.cost(usage), None, None)
-            if self._remember_longest and model is not None:
+            if self.remember_longest and model is not None:
                 self._remember_length(model, usage.completion_tokens)
         else:
             charge = self._unknown_charge(call, model or reply.model, price, usage)

@@ -36,6 +36,9 @@ class BudgetAccount(Protocol):
     def settle(self, amount: Decimal, cost: Decimal) -> None:
         """Release a reservation of ``amount`` and record the attempt's ``cost``."""
 
+    def change_limit(self, limit: Decimal) -> None:
+        """Change the limit; attempts that wait are decided anew."""
+
     def successor(self) -> Self:
         """The account for a new event loop; amounts reserved in this account count as spent in it.
 
@@ -71,6 +74,11 @@ class LocalBudget:
     def resume(self, spent: Decimal) -> None:
         """Count at least ``spent`` USD as spent, by all sessions of the run so far."""
         self.spent = max(self.spent, spent)
+
+    def change_limit(self, limit: Decimal) -> None:
+        """See `BudgetAccount.change_limit`."""
+        self.limit = limit
+        self._wake_waiters()
 
     def successor(self) -> LocalBudget:
         """See `BudgetAccount.successor`."""

@@ -31,8 +31,10 @@ from headrace_cost.budget_enforcement import amount_spent, budget_exceeded, rese
 from headrace_cost.charges import NOTE_KEY, Charge, sum_charges
 from headrace_cost.live_prices import live_catalogue
 from headrace_cost.price_lookup import PriceList
-from headrace_cost.token_rates import ZERO
+from headrace_cost.token_rates import ZERO, add
 from headrace_cost.totals import Totals
+
+_NO_LIMIT = Decimal("Infinity")
 
 
 def _validate_not_negative(
@@ -102,6 +104,8 @@ class Cost:
     _price_list: PriceList = attrs.field(init=False, repr=False)
     _pricer: AttemptPricer = attrs.field(init=False, repr=False)
     _account: BudgetAccount | None = attrs.field(default=None, init=False, repr=False)
+    _spent_before: Decimal = attrs.field(default=ZERO, init=False, repr=False)
+    _has_free_batches: bool = attrs.field(default=False, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         catalogue = live_catalogue() if self.live else None
@@ -129,16 +133,48 @@ class Cost:
 
     def batch_prices(self) -> BatchPrices:
         """Prices for calls that an endpoint makes in a batch; they share the totals and the budget."""
-        return BatchPrices(self._price_list, self._totals, self._open_account(), self.assumed_output_tokens)
+        account = self._open_account()
+        self._has_free_batches = account is None
+        return BatchPrices(self._price_list, self._totals, account, self.assumed_output_tokens)
 
     def resume(self, spent: Decimal) -> None:
         """Count at least ``spent`` USD of the budget as spent; a resumed run calls this.
 
         The processes of a run read the amount from their shared folder instead.
         """
+        self._spent_before = max(self._spent_before, spent)
         account = self._open_account()
         if isinstance(account, LocalBudget):
             account.resume(spent)
+
+    def adjustable_limits(self) -> dict[str, str | None]:
+        """The budget, which can be changed while a bulk run goes on; see `headrace.bulk.AdjustableLimits`."""
+        return {"budget": None if self.budget is None else f"{self.budget:f}"}
+
+    def set_limit(self, name: str, value: Decimal | float | str | None) -> None:
+        """Change the budget, in USD; None for no limit.
+
+        A budget that is set first while calls are made counts what they have cost so far, but not attempts
+        that are on the wire then.
+
+        Raises:
+            SettingsError: It is not an amount, or batches were begun without a budget.
+        """
+        if self._has_free_batches and self.budget is None and value is not None:
+            raise SettingsError(
+                "cost: this run was begun without a budget, and its batches have reserved none; stop it, and "
+                "continue it with a budget"
+            )
+        is_first = self._account is None
+        self.budget = value  # type: ignore[assignment] # the converter takes it
+        self._pricer.remember_longest = self.budget is not None
+        account = self._open_account()
+        if account is None:
+            return
+        account.change_limit(_NO_LIMIT if self.budget is None else self.budget)
+        if is_first:
+            self.resume(self._spent_before)
+            account.settle(ZERO, add(self._totals.cost, self._totals.possible_cost))
 
     def reset(self) -> None:
         """Prepare for a new event loop; what attempts of the ended one had reserved counts as spent."""
@@ -171,11 +207,12 @@ class Cost:
 
     def wrap_attempt(self, send: Send) -> Send:
         """Return ``send`` with each attempt charged; with a budget, only attempts that it covers are sent."""
-        if self._open_account() is not None:
-            return self._wrap_with_budget(send)
+        within_budget = self._open_account() is not None
         pricer = self._pricer
 
         async def charge(call: Call) -> Reply:
+            if self.budget is not None and self._account is not None:  # one was set meanwhile
+                return await charge_within_budget(call)
             attempts = call.attempts
             try:
                 reply = await send(call)
@@ -186,17 +223,15 @@ class Cost:
             if call.streamed:
                 call.add_done_callback(functools.partial(_charge_stream, pricer, call, reply))
             elif call.attempts > attempts:  # otherwise an inner policy answered without an attempt
-                pricer.charge(call, reply)
+                charged = pricer.charge(call, reply)
+                if self._account is not None:
+                    self._account.settle(ZERO, amount_spent(charged, ZERO))
             return reply
-
-        return charge
-
-    def _wrap_with_budget(self, send: Send) -> Send:
-        pricer = self._pricer
 
         async def charge_within_budget(call: Call) -> Reply:
             account = self._account
-            assert account is not None
+            if self.budget is None or account is None:  # it was lifted meanwhile
+                return await charge(call)
             attempts = call.attempts
             amount = pricer.reservation(call)
             granted = account.reserve_nowait(amount, call.priority)
@@ -211,9 +246,9 @@ class Cost:
                     cost = amount_spent(pricer.charge(call, reply), amount)
             except BaseException as error:
                 if call.attempts > attempts:
-                    charge = pricer.charge_failure(call, error)
-                    if charge is not None:
-                        cost = amount_spent(charge, amount)
+                    charge_of_failure = pricer.charge_failure(call, error)
+                    if charge_of_failure is not None:
+                        cost = amount_spent(charge_of_failure, amount)
                 account.settle(amount, cost)
                 raise
             if call.streamed:
@@ -222,12 +257,12 @@ class Cost:
                 account.settle(amount, cost)
             return reply
 
-        return charge_within_budget
+        return charge_within_budget if within_budget else charge
 
     def _open_account(self) -> BudgetAccount | None:
-        """The account of this policy, which all its clients share; None without a budget."""
+        """The account of this policy, which all its clients share; None if it never had a budget."""
         if self.budget is None:
-            return None
+            return self._account
         # Not opened when the policy is made, because that may happen in another process.
         shared = os.environ.get(SHARED_FOLDER)
         if shared is not None:

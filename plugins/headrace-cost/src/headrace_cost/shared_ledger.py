@@ -53,6 +53,10 @@ class Ledger:
         self._closed = True
         return Ledger(self.limit, self._path)
 
+    def change_limit(self, limit: Decimal) -> None:
+        """See `headrace_cost.budget.BudgetAccount.change_limit`; the first waiting attempt polls it."""
+        self.limit = limit
+
     @property
     def spent(self) -> Decimal:
         """USD spent by all processes, including earlier sessions of the run."""

@@ -42,11 +42,22 @@ class LimitTracker:
 
     def __init__(self, per_minute: float | None, burst: float, least: float, now: float) -> None:
         self.bucket: TokenBucket | None = None
-        self._is_set = per_minute is not None
+        self._is_set = False
         self._longest_reset = self._estimate = self._estimate_until = 0.0
-        if per_minute is not None:
-            rate = per_minute / _MINUTE
-            self.bucket = TokenBucket(rate, max(rate * burst, least), now)
+        self.set_limit(per_minute, burst, least, now)
+
+    def set_limit(self, per_minute: float | None, burst: float, least: float, now: float) -> None:
+        """Change the limit; see the arguments of the class. One that was learnt stays if None is set."""
+        if per_minute is None:
+            if self._is_set:
+                self._is_set, self.bucket = False, None
+            return
+        rate = per_minute / _MINUTE
+        capacity = max(rate * burst, least)
+        if self.bucket is None or not self._is_set:
+            self._is_set, self.bucket = True, TokenBucket(rate, capacity, now)
+        else:
+            self.bucket.change(now, rate, capacity)
 
     def update(self, info: RateLimitInfo, now: float, elapsed: float, taken: float) -> None:
         """Apply what a response reported.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import anyio
 import attrs
@@ -12,10 +13,14 @@ from headrace.plugins import BoundedMapping, Waiter, positive_number
 from headrace_pace.call_demand import REQUEST, Admission, CallDemand
 from headrace_pace.feedback import estimate, record_attempt, record_failure, record_reply
 from headrace_pace.pace_state import PaceState
+from headrace_pace.rate_limit_headers import KINDS
 from headrace_pace.rate_limiter import RateLimiter
 
 _REQUEUE_BONUS = 0.5
 """Added to the priority, an integer, of a call that queues again: it goes before others of its priority."""
+
+_ADJUSTABLE = {f"{kind.replace('_', '-')}-per-minute": f"{kind}_per_minute" for kind in KINDS}
+"""The limits that can be changed while calls are made, and their attributes."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -62,6 +67,24 @@ class Pace(RateLimits):
         now = anyio.current_time()
         limiter = self._limiters.find((endpoint, model)) or self._new_limiter(endpoint, model, now)
         return limiter.state(now)
+
+    def adjustable_limits(self) -> dict[str, float | None]:
+        """The limits for all models, which can be changed while a bulk run goes on.
+
+        See `headrace.bulk.AdjustableLimits`.
+        """
+        return {name: getattr(self, key) for name, key in _ADJUSTABLE.items()}
+
+    def set_limit(self, name: str, value: float | str | None) -> None:
+        """Change a limit for all models that have no other one in ``limits``; waiting calls follow at once.
+
+        Raises:
+            SettingsError: The value is not a number above 0.
+        """
+        setattr(self, _ADJUSTABLE[name], _as_number(value) if isinstance(value, str) else value)
+        now = anyio.current_time()
+        for (endpoint, model), limiter in self._limiters.all_items():
+            limiter.change_limits(self.per_minute(endpoint, model), self.burst, now)
 
     def reset(self) -> None:
         """Forget everything learnt: its event loop, and so its clock, has ended."""
@@ -181,6 +204,15 @@ class Pace(RateLimits):
             raise EndpointPaused(
                 f"not sent: calls of {_describe(call)} are paused; retry after {math.ceil(left)} s", left
             )
+
+
+def _as_number(text: str) -> Any:
+    """A number from its text; another text stays, and the validator of the limit refuses it."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return int(number) if number.is_integer() else number
 
 
 def _describe(call: Call) -> str:

@@ -71,6 +71,13 @@ class RateLimiter:
         self.unlimited: bool = True
         self._refresh_buckets()
 
+    def change_limits(self, limits: PerMinute, burst: float, now: float) -> None:
+        """Change the limits that are set; the arguments are those of the class."""
+        for index, kind in enumerate(KINDS):
+            self._trackers[kind][1].set_limit(limits[index], burst, 1.0, now)
+        self._refresh_buckets()
+        self.wake_first()
+
     # Which calls may go.
 
     def delay(self, now: float, need: CallDemand) -> float:

@@ -11,7 +11,7 @@ import attrs
 from headrace.bulk.executor import WorkItem
 from headrace.calls import Request
 from headrace.client.embeddings import MAX_BYTES
-from headrace.errors import InputError
+from headrace.errors import CallCancelled, HeadraceError, InputError
 
 
 def text_of(item: WorkItem) -> str:
@@ -89,7 +89,7 @@ class BatchBuilder:
         most_texts: The most texts in a batch.
     """
 
-    def __init__(self, most_texts: int, fail: Callable[[WorkItem, InputError], None]) -> None:
+    def __init__(self, most_texts: int, fail: Callable[[WorkItem, HeadraceError], None]) -> None:
         self.most_texts: int = most_texts
         self._fail = fail
         self._items: list[WorkItem] = []
@@ -102,7 +102,7 @@ class BatchBuilder:
         """
         try:
             size = size_of(item)
-        except InputError as error:
+        except (InputError, CallCancelled) as error:
             self._fail(item, error)
             return []
         if self._items and self._size + size > MAX_BYTES:
@@ -129,5 +129,5 @@ def batches_of(items: Iterable[WorkItem], most_texts: int) -> Iterator[list[Work
         yield rest
 
 
-def _refuse(item: WorkItem, error: InputError) -> None:
+def _refuse(item: WorkItem, error: HeadraceError) -> None:
     raise error

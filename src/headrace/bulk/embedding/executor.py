@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from typing import Any
 
 from headrace._support.interrupts import uninterrupted
+from headrace.bulk.call_maps import CallMaps
 from headrace.bulk.embedding.batch import Batch, BatchBuilder
 from headrace.bulk.embedding.rejections import concerns_some_texts, refuses_base64
 from headrace.bulk.embedding.row_outcomes import row_results
@@ -15,7 +16,7 @@ from headrace.bulk.item_result import ItemResult, item_result
 from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
 from headrace.calls import Outcome
 from headrace.client import Client
-from headrace.errors import InputError
+from headrace.errors import HeadraceError
 
 
 class EmbeddingExecutor:
@@ -33,7 +34,7 @@ class EmbeddingExecutor:
 
     def __init__(self, client: Client, batch_size: int, max_in_flight: int | None = None) -> None:
         self._client = client
-        self._max_in_flight = max_in_flight
+        self._maps = CallMaps(client, max_in_flight)
         self._builder = BatchBuilder(batch_size, self._fail)
         self._members: dict[str, Any] = {}
         self._parts: deque[Batch] = deque()
@@ -44,6 +45,15 @@ class EmbeddingExecutor:
     def in_flight(self) -> int:
         """The number of calls in flight."""
         return self._client.in_flight
+
+    @property
+    def max_in_flight(self) -> float:
+        """The most calls in flight; it can be set at any time."""
+        return self._maps.total
+
+    @max_in_flight.setter
+    def max_in_flight(self, total: int) -> None:
+        self._maps.total = total
 
     async def unfinished(self) -> UnfinishedCalls:
         """What the calls in flight wait for."""
@@ -60,7 +70,7 @@ class EmbeddingExecutor:
             await self._send(self._parts_in_order())
 
     async def _send(self, batches: Iterator[Batch] | AsyncIterator[Batch]) -> None:
-        await self._client.map(batches, max_in_flight=self._max_in_flight).each(self._finish)
+        await self._maps.map(batches).each(self._finish)
 
     def _batches(self, items: Iterator[WorkItem]) -> Iterator[Batch]:
         for item in items:
@@ -89,7 +99,7 @@ class EmbeddingExecutor:
             yield Batch(rest, self._members)
         yield from self._parts_in_order()
 
-    def _fail(self, item: WorkItem, error: InputError) -> None:
+    def _fail(self, item: WorkItem, error: HeadraceError) -> None:
         """Note the result of an item that has no request."""
         result = item_result(
             item.index, item.id, Outcome(item.index, None, None, error), (), digest=item.digest

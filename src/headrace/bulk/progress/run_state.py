@@ -46,6 +46,11 @@ class ClientEvents:
                 self._open_circuits.pop(endpoint, None)
 
     @property
+    def open_circuits(self) -> dict[str, str]:
+        """Why circuits are open, by endpoint."""
+        return dict(self._open_circuits)
+
+    @property
     def circuit(self) -> str:
         """Why a circuit is open; empty if none is."""
         return next(iter(self._open_circuits.values()), "")

@@ -1,0 +1,71 @@
+"""Finds the socket of a run, and reads its replies: what both clients have in common."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import msgspec
+
+from headrace import ControlRefused, HeadraceError, JournalError
+from headrace.bulk import Done, control_address
+from headrace_view.control.errors import NoRunError
+
+TIMEOUT = 10.0
+"""Seconds for the reply of a run; the default."""
+
+
+def find_address(out: str | os.PathLike[str]) -> str:
+    """The path of the socket of the run that writes to an output.
+
+    Raises:
+        NoRunError: There is no such run, or it took no control messages.
+    """
+    if os.path.isdir(out):
+        raise NoRunError(
+            f"{os.fspath(out)}: is a folder, like the output of Ray, whose runs take no messages"
+        )
+    try:
+        address = control_address(out)
+    except JournalError as error:
+        raise NoRunError(f"no run is alive: {error}") from None
+    if address is None:
+        raise NoRunError(
+            f"{os.fspath(out)}: no run is alive that takes control messages; it must be begun with "
+            "headrace-view installed"
+        )
+    return address
+
+
+def no_run(out: str | os.PathLike[str]) -> NoRunError:
+    """The error about a run that has ended."""
+    return NoRunError(f"{os.fspath(out)}: no run is alive; begin it again with the same command")
+
+
+def no_answer(out: str | os.PathLike[str], timeout: float) -> NoRunError:
+    """The error about a run that does not reply in time."""
+    return NoRunError(f"{os.fspath(out)}: its run did not answer within {timeout:g} s")
+
+
+def decode_reply(line: bytes) -> dict[str, Any]:
+    """The reply as a dict.
+
+    Raises:
+        ControlRefused: The run refuses the message.
+        HeadraceError: It is not a reply.
+    """
+    try:
+        reply = msgspec.json.decode(line, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise HeadraceError(f"not a reply of a run: {error}") from error
+    if reply.get("type") == "refused":
+        raise ControlRefused(str(reply.get("message")))
+    return reply
+
+
+def as_done(reply: dict[str, Any]) -> Done:
+    """The reply to a message that changes something."""
+    try:
+        return msgspec.convert(reply, Done)
+    except msgspec.ValidationError as error:
+        raise HeadraceError(f"not a reply of this version of headrace: {error}") from error

@@ -1,0 +1,84 @@
+"""`headrace ctl`, over a run of this process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio.to_thread
+import pytest
+from click.testing import CliRunner, Result
+
+from control_runs import HeldEndpoint, held_run, until
+from headrace.cli.main import cli
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    folder = tempfile.mkdtemp(prefix="hr")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+    yield
+    shutil.rmtree(folder)
+
+
+async def ctl(out: Path, *arguments: str) -> Result:
+    return await anyio.to_thread.run_sync(lambda: CliRunner().invoke(cli, ["ctl", str(out), *arguments]))
+
+
+async def test_a_run_is_steered_by_commands(tmp_path: Path) -> None:
+    out, endpoint = tmp_path / "out.jsonl", HeldEndpoint()
+    async with held_run(out, endpoint) as going:
+        status = await ctl(out, "status")
+        assert status.exit_code == 0
+        assert status.output.splitlines()[:3] == [
+            f"{out}: running",
+            "  done       0/5, 0 failed",
+            "  in flight  2 of 2",
+        ]
+        changed = await ctl(out, "set", "max-in-flight=3", "budget=10", "requests-per-minute=6000")
+        assert changed.output == (
+            "max-in-flight: 2 → 3.\nbudget: none → 10.\nrequests-per-minute: none → 6000.\n"
+        )
+        assert (await ctl(out, "set", "budget=none")).output == "budget: 10 → none.\n"
+        assert (await ctl(out, "pause")).exit_code == 0
+        snapshot = json.loads((await ctl(out, "status", "--json")).output)
+        assert (snapshot["state"], snapshot["limits"]["max-in-flight"]) == ("paused", 3)
+        assert "paused" in (await ctl(out, "status")).output
+        assert (await ctl(out, "resume")).output == "Resumed: items are sent again.\n"
+        cancelled = await ctl(out, "cancel", "r4", "nothing")
+        assert cancelled.exit_code == 1
+        assert cancelled.output == "Fail when their turn comes: r4. Not in the input: nothing.\n"
+        assert (await ctl(out, "retry-failed")).output == "No item has failed.\n"
+        endpoint.release()
+        result = await going.wait()
+        assert (result.succeeded, result.failed) == (4, 1)
+
+
+async def test_a_run_is_stopped_by_a_command(tmp_path: Path) -> None:
+    out, endpoint = tmp_path / "out.jsonl", HeldEndpoint()
+    async with held_run(out, endpoint) as going:
+        assert "calls in flight are being finished" in (await ctl(out, "stop")).output
+        await until(lambda: going.snapshot().state == "stopping")
+        endpoint.release()
+        assert (await going.wait()).left == 3
+
+
+async def test_what_cannot_be_done_is_one_line(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    none = await ctl(out, "status")
+    assert (none.exit_code, none.stdout) == (1, "")
+    assert none.stderr == (
+        f"headrace: no run is alive: {out}: is not the output of a run; out.jsonl.journal is missing\n"
+    )
+    async with held_run(out, HeldEndpoint()):
+        unknown = await ctl(out, "set", "max-in-flite=3")
+        assert (unknown.exit_code, unknown.stdout) == (1, "")
+        assert unknown.stderr == ("headrace: 'max-in-flite': no such limit; did you mean 'max-in-flight'?\n")
+        wrong = await ctl(out, "set", "max-in-flight")
+        assert wrong.exit_code == 2
+        assert "must be NAME=VALUE" in wrong.stderr

@@ -1,0 +1,93 @@
+"""Cancels items of a run that are in flight, or were not sent yet."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import anyio.to_thread
+import attrs
+import msgspec
+
+from headrace.bulk.executor import Executor
+from headrace.bulk.input_check import InputCheck
+from headrace.bulk.item_feed import ItemFeed
+from headrace.bulk.journal import Journal
+from headrace.bulk.memory_journal import MemoryJournal
+from headrace.bulk.result_store import ResultStore
+
+
+@attrs.frozen
+class Cancellation:
+    """What became of a request to cancel items, by their ids.
+
+    Attributes:
+        in_flight: Their calls are cancelled.
+        later: They were not sent yet, and fail when their turn comes.
+        kept: They are in flight, and the executor cannot cancel them.
+        finished: They are done.
+        unknown: The input does not have them.
+    """
+
+    in_flight: list[str] = attrs.field(factory=list)
+    later: list[str] = attrs.field(factory=list)
+    kept: list[str] = attrs.field(factory=list)
+    finished: list[str] = attrs.field(factory=list)
+    unknown: list[str] = attrs.field(factory=list)
+
+
+async def cancel_items(
+    ids: Collection[str],
+    feed: ItemFeed,
+    executor: Executor,
+    journal: ResultStore,
+    check: InputCheck | None,
+) -> Cancellation:
+    """Cancel items.
+
+    Args:
+        ids: Their ids.
+        feed: The items of the run.
+        executor: Makes the calls.
+        journal: Stores the results.
+        check: Knows the ids of the input, as far as it was read.
+    """
+    found = Cancellation()
+    cancel = getattr(executor, "cancel", None)
+    finished = await anyio.to_thread.run_sync(_ids_with_lines, journal, list(ids))
+    others = [id for id in ids if id not in finished]
+    if check is not None and check.finished:
+        found.unknown.extend(id for id in others if id not in check)
+    wanted = set(others).difference(found.unknown)
+    held = executor.held(wanted) if hasattr(executor, "held") else set()
+    drawn = feed.cancel(wanted - held, in_flight=cancel is not None)
+    drawn_ids = held | {item.id for item in drawn}
+    for id in ids:
+        if id in finished:
+            found.finished.append(id)
+        elif id in drawn_ids:
+            (found.kept if cancel is None else found.in_flight).append(id)
+        elif id in wanted:
+            found.later.append(id)
+    if cancel is not None and drawn:
+        await cancel({item.index for item in drawn})
+    return found
+
+
+def _ids_with_lines(journal: ResultStore, ids: Iterable[str]) -> set[str]:
+    """Those of the ids that have a line in the output."""
+    if isinstance(journal, MemoryJournal):
+        return _found(journal.content.getvalue(), ids)
+    if not isinstance(journal, Journal):
+        return set()
+    path = Path(journal.path)
+    if not path.stat().st_size:
+        return set()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return _found(content, ids)
+
+
+def _found(content: bytes | mmap.mmap, ids: Iterable[str]) -> set[str]:
+    # Quotes in an answer are escaped, so this is found only as a member.
+    return {id for id in ids if content.find(b'"custom_id":' + msgspec.json.encode(id)) >= 0}

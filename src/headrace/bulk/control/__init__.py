@@ -1,0 +1,35 @@
+"""The control of a run that goes on: its snapshot, and the messages that change it."""
+
+from headrace.bulk.control.messages import (
+    CancelItems,
+    ControlMessage,
+    GetStatus,
+    PauseRun,
+    ResumeRun,
+    RetryFailed,
+    SetLimit,
+    StopRun,
+    encode_message,
+)
+from headrace.bulk.control.records import Change, control_address
+from headrace.bulk.control.replies import Done, Refused
+from headrace.bulk.control.run_control import RunControl
+from headrace.bulk.control.snapshot import RunSnapshot
+
+__all__ = [
+    "CancelItems",
+    "Change",
+    "ControlMessage",
+    "Done",
+    "GetStatus",
+    "PauseRun",
+    "Refused",
+    "ResumeRun",
+    "RetryFailed",
+    "RunControl",
+    "RunSnapshot",
+    "SetLimit",
+    "StopRun",
+    "control_address",
+    "encode_message",
+]

@@ -1,0 +1,75 @@
+"""Lets plugins accompany a run: their contexts are open while it is performed, and cannot disturb it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import anyio
+import anyio.abc
+
+from headrace._support.interrupts import uninterrupted
+from headrace._support.task_groups import task_group
+from headrace.bulk.control.run_control import RunControl
+from headrace.client import Client
+from headrace.errors import HeadraceError
+
+_log = logging.getLogger("headrace")
+
+_CLOSE_TIMEOUT = 5.0
+"""Seconds in which the contexts must close at the end of a run."""
+
+
+@asynccontextmanager
+@uninterrupted
+async def accompanied(control: RunControl, client: Client) -> AsyncIterator[None]:
+    """Open the contexts of ``headrace_run_context`` during the block, each in its own task.
+
+    An error of a plugin is logged as one warning. A run without an output file has no such contexts, and
+    neither has one whose client was made with its own policies.
+    """
+    contexts = _contexts(control, client)
+    if not contexts:
+        yield
+        return
+    over = anyio.Event()
+    async with task_group() as group:
+        for name, context in contexts:
+            await group.start(_hold, name, context, over)
+        yield
+        over.set()
+        group.cancel_scope.deadline = anyio.current_time() + _CLOSE_TIMEOUT
+
+
+def _contexts(control: RunControl, client: Client) -> list[tuple[str, AbstractAsyncContextManager[object]]]:
+    if client._plugins is None or control.out is None:
+        return []
+    try:
+        found = client._plugins.call("headrace_run_context", control=control)
+    except HeadraceError as error:
+        _log.warning("%s", error)
+        return []
+    return [(str(plugin), context) for plugin, context in found]
+
+
+@uninterrupted
+async def _hold(
+    name: str,
+    context: AbstractAsyncContextManager[object],
+    over: anyio.Event,
+    *,
+    task_status: anyio.abc.TaskStatus[None],
+) -> None:
+    """Keep a context open until the run is over."""
+    has_started = False
+    try:
+        async with context:
+            has_started = True
+            task_status.started()
+            await over.wait()
+    except Exception as error:
+        why = str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
+        _log.warning("%s does not accompany this run: %s", name, why)
+        if not has_started:
+            task_status.started()
