@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 import headrace
-from batch_runs import URL, errors_of, lines_of, rows, run, run_at_once
+from batch_runs import client_of, errors_of, lines_of, rows, run, run_at_once
 from headrace_batch import BatchEngine
 from headrace_cost import Cost
 from scripted_batches import BATCH_TIME, Killed, ScriptedBatches
@@ -356,7 +356,7 @@ async def test_a_paused_run_makes_no_new_batches(
 ) -> None:
     endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
     async with (
-        headrace.Client(base_url=URL, model="m", policies=[], transport=endpoint) as client,
+        client_of(endpoint) as client,
         headrace.run(
             client, rows(6), out=out, prompt="{name}", id_column="id", engine=BatchEngine(max_requests=2)
         ) as going,
@@ -380,7 +380,7 @@ async def test_a_paused_run_in_batches_can_be_stopped(
 ) -> None:
     endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
     async with (
-        headrace.Client(base_url=URL, model="m", policies=[], transport=endpoint) as client,
+        client_of(endpoint) as client,
         headrace.run(client, rows(6), out=out, prompt="{name}", id_column="id", engine="batch") as going,
     ):
         going.pause()

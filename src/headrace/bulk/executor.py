@@ -88,8 +88,11 @@ class Executor(Protocol):
         """Draw items while more calls can be made, and return when all results are handled.
 
         A result is handled as soon as the tasks that are ready now have run. An exception from ``handle``
-        ends the work. Of a run whose rows need several calls, the items are a `CallFeed`: an asynchronous
-        iteration over it waits for the calls that follow from results.
+        ends the work.
+
+        If rows need several calls, an asynchronous iteration over the items waits for those that follow from
+        results. An executor whose calls take hours sets ``items.when_waiting``, a function: it is called when
+        the iteration begins to wait, and ``items.is_waiting`` is true until the next result.
         """
 
 
