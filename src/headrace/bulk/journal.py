@@ -114,6 +114,7 @@ class Journal:
     ) -> None:
         self._file.close()
         os.close(self._lock)
+        self._lock = -1  # another file may get its number
 
     @property
     def sidecar(self) -> int:
