@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 import anyio.to_thread
@@ -15,7 +15,11 @@ from headrace.bulk.input_check import InputCheck
 from headrace.bulk.item_feed import ItemFeed
 from headrace.bulk.journal import Journal
 from headrace.bulk.memory_journal import MemoryJournal
+from headrace.bulk.output_line import decode_entries
 from headrace.bulk.result_store import ResultStore
+
+_FEW = 20
+"""Ids that are looked up in the output one by one. For more, its lines are decoded."""
 
 
 @attrs.frozen
@@ -75,7 +79,7 @@ async def cancel_items(
     return found
 
 
-def _ids_with_lines(journal: ResultStore, ids: Iterable[str]) -> set[str]:
+def _ids_with_lines(journal: ResultStore, ids: Collection[str]) -> set[str]:
     """Those of the ids that have a line in the output."""
     if isinstance(journal, MemoryJournal):
         return _found(journal.content.getvalue(), ids)
@@ -88,6 +92,9 @@ def _ids_with_lines(journal: ResultStore, ids: Iterable[str]) -> set[str]:
         return _found(content, ids)
 
 
-def _found(content: bytes | mmap.mmap, ids: Iterable[str]) -> set[str]:
+def _found(content: bytes | mmap.mmap, ids: Collection[str]) -> set[str]:
+    if len(ids) > _FEW:
+        lines = content[: content.rfind(b"\n") + 1]
+        return {entry.custom_id for entry in decode_entries(lines)}.intersection(ids)
     # Quotes in an answer are escaped, so this is found only as a member.
     return {id for id in ids if content.find(b'"custom_id":' + msgspec.json.encode(id)) >= 0}

@@ -120,6 +120,7 @@ class Journal:
     ) -> None:
         self._file.close()
         os.close(self._lock)
+        self._lock = -1  # another file may get its number
 
     @property
     def sidecar(self) -> int:

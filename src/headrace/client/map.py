@@ -227,11 +227,14 @@ class OutcomeStream(Generic[R_co]):
             with anyio.CancelScope() as scope:
                 await worker(source)
             cancelled = self._cancelled.pop(scope, None)
-            if cancelled is not None:
-                cancelled.ended.set()
-            if not scope.cancelled_caught or cancelled is None:
+            if cancelled is None:
                 return
-            report(cancelled.outcome())
+            cancelled.ended.set()
+            if scope.cancelled_caught:
+                report(cancelled.outcome())
+            else:  # its call had ended, and so has the worker
+                self._running += 1
+            await cancelled.may_continue.wait()  # a map without any worker would end
 
     async def cancel(self, chosen: Callable[[Any], bool]) -> list[Any]:
         """Cancel the calls of chosen items that are in flight; only for a map that runs in `each`.
@@ -244,6 +247,8 @@ class OutcomeStream(Generic[R_co]):
         Returns:
             The items whose calls are cancelled; one of them may have an answer even so.
         """
+        if not self._opened:
+            return []
         code = OutcomeStream._run_cancellable.__code__
         work = self._work.func if isinstance(self._work, partial) else self._work
         found = {
@@ -255,8 +260,12 @@ class OutcomeStream(Generic[R_co]):
         self._cancelled |= found
         for scope in found:
             scope.cancel()
-        await wait_until_ended(list(found.values()))
-        self._follow_limiter()
+        try:
+            await wait_until_ended(found.values())
+        finally:
+            self._follow_limiter()
+            for call in found.values():
+                call.may_continue.set()
         return [call.item for call in found.values()]
 
     # The number of calls.

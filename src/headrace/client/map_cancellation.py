@@ -7,7 +7,7 @@ suspended in a chosen call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from types import CodeType
 from typing import Any
@@ -32,12 +32,14 @@ class CancelledCall:
         item: The item.
         call: The call; None before it was made.
         ended: Set when its worker has left the call.
+        may_continue: Set when its worker may make other calls.
     """
 
     index: int
     item: Any
     call: Any
     ended: anyio.Event = attrs.field(factory=anyio.Event)
+    may_continue: anyio.Event = attrs.field(factory=anyio.Event)
 
     def outcome(self) -> Outcome[Any]:
         """Its outcome, with a `CallCancelled`."""
@@ -73,7 +75,7 @@ def running_calls(
                 break
 
 
-async def wait_until_ended(calls: list[CancelledCall]) -> None:
+async def wait_until_ended(calls: Collection[CancelledCall]) -> None:
     """Wait until the workers of cancelled calls have left them."""
     with anyio.move_on_after(_LONGEST_WAIT):
         for call in calls:

@@ -241,6 +241,23 @@ async def test_failed_items_of_a_run_in_memory_are_not_sent_again(products: Path
         assert going.snapshot().out is None
 
 
+async def test_many_items_are_cancelled_at_once(products: Path) -> None:
+    endpoint = HeldEndpoint()
+    ids = [f"P{number}" for number in range(30)]
+    async with endpoint.client(max_in_flight=2) as client, started(endpoint, client, products) as going:
+        await until(lambda: endpoint.in_flight == 2)
+        endpoint.release(held=True)
+        await until(lambda: going.snapshot().succeeded == 2 and endpoint.in_flight == 2)
+        done = await going.cancel(ids)
+        assert (done.cancelled, done.finished, done.unknown) == (
+            [f"P{number}" for number in (2, 3, 4, 5, 6, 7, 8, 9)],
+            ["P0", "P1"],
+            ids[10:],
+        )
+        result = await going.wait()  # no answer is released
+    assert (result.succeeded, result.failed, result.left) == (2, 8, 0)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -271,6 +288,9 @@ async def test_an_ended_run_takes_no_messages_but_says_its_status(products: Path
         control = going._opened().control
         message = encode_message(SetLimit(name="max-in-flight", value=5))
         assert b"the run has ended" in await control.reply_to(message)
+        for change in (going.pause, going.retry_failed, lambda: going.set_limit("max-in-flight", 5)):
+            with pytest.raises(ControlRefused, match="the run has ended"):
+                change()
         assert b'"state":"ended"' in await control.reply_to(b'{"type":"status","version":1}')
 
 

@@ -107,8 +107,6 @@ class RunControl:
         """
         if isinstance(message, GetStatus):
             return self.snapshot()
-        if self._bulk.ended:
-            raise ControlRefused("the run has ended; run its command again to continue it")
         if isinstance(message, SetLimit):
             return self.set_limit(message.name, message.value)
         if isinstance(message, PauseRun):
@@ -174,6 +172,7 @@ class RunControl:
 
     def stop(self) -> Done:
         """Draw no more items, and end the session when those in flight are finished."""
+        self._refuse_if_ended()
         if self._bulk.stopping:
             return Done(message="The run is stopping already.")
         change = self._note("state", self._state(), "stopping")
@@ -207,6 +206,7 @@ class RunControl:
         Raises:
             ControlRefused: No item can be cancelled.
         """
+        self._refuse_if_ended()
         found = await self._bulk.cancel(dict.fromkeys(ids))
         stopped = [*found.in_flight, *found.later]
         message = describe_cancellation(found)
@@ -231,12 +231,18 @@ class RunControl:
         Raises:
             ControlRefused: The value is not valid, or nothing in this run has such a limit.
         """
+        self._refuse_if_ended()
         old, new = self._limits.change(name, value)
         if old == new:
             return Done(message=f"{name} is {_text(new)} already.")
         return Done(message=f"{name}: {_text(old)} → {_text(new)}.", change=self._note(name, old, new))
 
+    def _refuse_if_ended(self) -> None:
+        if self._bulk.ended:
+            raise ControlRefused("the run has ended; run its command again to continue it")
+
     def _refuse_if_stopping(self) -> None:
+        self._refuse_if_ended()
         if self._bulk.stopping:
             raise ControlRefused("the run is stopping; run its command again to continue it")
 
