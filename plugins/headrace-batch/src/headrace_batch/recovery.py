@@ -39,10 +39,10 @@ class OpenRow(NamedTuple):
 
 
 class OpenRows:
-    """The rows of parts that earlier sessions have left, by their ``custom_id``.
+    """The rows of earlier sessions' parts that are not in the output, by their ``custom_id``.
 
     Args:
-        file: Where what is known of each is kept; in memory it takes about 12 bytes.
+        file: Where what is known of each is kept. In memory a row takes about 12 bytes until it is taken.
         most: How many rows there are at most.
 
     Attributes:
@@ -64,16 +64,17 @@ class OpenRows:
         """Add the rows of a part."""
         undone, place = 0, 0
         for custom_id, line in lines_of(path):
-            self._file.append(_RECORD.pack(part.number, place, line_digest(line)))
-            self._numbers.set(custom_id, self._count.to_bytes(self._size))
-            self._count += 1
+            if not is_done(custom_id):
+                self._file.append(_RECORD.pack(part.number, place, line_digest(line)))
+                self._numbers.set(custom_id, self._count.to_bytes(self._size))
+                self._count += 1
+                undone += 1
             place += len(line)
-            undone += not is_done(custom_id)
         self.undone[part.number] = undone
 
-    def find(self, custom_id: str, line: bytes) -> OpenRow | None:
-        """Where exactly this row is; None for a new or a changed one."""
-        found = self._numbers.get(custom_id)
+    def take(self, custom_id: str, line: bytes) -> OpenRow | None:
+        """Where exactly this row is; None for a new or a changed one. A session draws each id once."""
+        found = self._numbers.pop(custom_id)
         if found is None:
             return None
         record = self._file.read(int.from_bytes(found) * _RECORD.size, _RECORD.size)
