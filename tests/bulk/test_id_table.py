@@ -12,12 +12,15 @@ from headrace.bulk.id_table import IdTable
 KEY = 8
 
 
-@given(st.lists(st.tuples(st.text(max_size=2), st.binary(min_size=3, max_size=3))))
-def test_it_behaves_like_a_dict(entries: list[tuple[str, bytes]]) -> None:
+@given(st.lists(st.tuples(st.text(max_size=2), st.none() | st.binary(min_size=3, max_size=3))))
+def test_it_behaves_like_a_dict(entries: list[tuple[str, bytes | None]]) -> None:
     table, expected = IdTable(3), dict[str, bytes]()
     for id, value in entries:
-        assert table.set(id, value) == (id not in expected)
-        expected[id] = value
+        if value is None:
+            assert table.pop(id) == expected.pop(id, None)
+        else:
+            assert table.set(id, value) == (id not in expected)
+            expected[id] = value
     assert {id: table.get(id) for id in expected} == expected
     assert len(table) == len(expected)
     assert table.get("not in the table") is None

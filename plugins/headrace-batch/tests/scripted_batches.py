@@ -134,7 +134,7 @@ class ScriptedBatches:
                 continue
             line = msgspec.json.decode(raw.removeprefix(b"\xef\xbb\xbf"))
             id = line["custom_id"]
-            chance = random.Random(f"{self.seed} {batch.metadata} {id} {self.rounds[id]}").random()
+            chance = random.Random(f"{self.seed} {id} {self.rounds[id]}").random()
             self.rounds[id] += 1
             if self.rejects_n and "n" in line["body"]:
                 body = {"error": {"message": "unknown parameter n", "code": None}}

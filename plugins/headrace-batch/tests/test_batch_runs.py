@@ -388,3 +388,20 @@ async def test_a_paused_run_in_batches_can_be_stopped(
         going.stop()
         result = await going.wait()
     assert (result.left, len(endpoint.batches)) == (6, 0)
+
+
+async def test_rows_that_no_batch_could_take_for_now_are_sent_again_after_a_pause(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out, limited = ScriptedBatches(), tmp_path / "out.jsonl", []
+
+    def limit(content: bytes) -> bytes:
+        limited.append(content)
+        if len(limited) > 6:
+            return content
+        return content.replace(b'"status_code":200', b'"status_code":429')
+
+    endpoint.lines_of = limit
+    result = await run(endpoint, out, rows(6), BatchEngine(max_requests=3))
+    assert (result.succeeded, result.failed) == (6, 0)
+    assert len(endpoint.batches) == 8, "two parts in three rounds, and again"

@@ -76,8 +76,8 @@ class Executor(Protocol):
     What can be changed while a run goes on depends on further members: ``max_in_flight``, the most calls in
     flight, can be set; ``pause()`` and ``resume()`` replace those of the run, if an executor must not be
     starved of items; ``set_limit(name, value)`` gets the limits of policies, if calls are made elsewhere;
-    ``async cancel(indexes)`` cancels the calls of items that are in flight. ``held(ids)`` tells which of these
-    ids are parked; see `DrawnItems`.
+    ``async cancel(indexes)`` cancels the calls of items that are in flight. ``held(ids)`` tells which of
+    these ids are parked; see `DrawnItems`.
     """
 
     @property

@@ -51,6 +51,18 @@ class IdTable:
         bucket[place + _KEY_SIZE : place + self._width] = value
         return False
 
+    def pop(self, id: str) -> bytes | None:
+        """Remove an id and return its value; None if the table does not contain it."""
+        hashed = hash(id)
+        bucket = self._buckets[hashed % _BUCKETS]
+        place = self._find(bucket, hashed.to_bytes(_KEY_SIZE, "little", signed=True))
+        if place < 0:
+            return None
+        value = bytes(bucket[place + _KEY_SIZE : place + self._width])
+        del bucket[place : place + self._width]
+        self._size -= 1
+        return value
+
     def extend(self, ids: Iterable[str], values: bytes) -> None:
         """Add ids with their values, one after the other, in a third of the time of `set`.
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headrace.bulk.run_facts import read_run_facts
 from tests.bulk.control.held_endpoint import HeldEndpoint, until
 
 from headrace.bulk import Run, RunSnapshot, SetLimit, encode_message, run
 from headrace.bulk.control.records import read_changes
+from headrace.bulk.run_facts import read_run_facts
 from headrace.errors import CallCancelled, ControlRefused
 
 Lines = Callable[[Path], list[dict[str, Any]]]

@@ -140,17 +140,17 @@ async def _adopted_part(
     )
 
 
-async def keep_rest(part: Part, ledger: Ledger, is_used: Callable[[str], bool]) -> None:
+async def keep_rest(part: Part, ledger: Ledger, has_left: Callable[[str], bool]) -> None:
     """Replace an adopted part, which is merged, by one with the rows that were not asked for.
 
     Args:
         part: The part.
         ledger: The ledger of the run.
-        is_used: Whether a row must not get the batch's result any more.
+        has_left: Whether a row may still get the batch's result.
     """
     writer = PartWriter(ledger.folder, part.number)
     for custom_id, line in lines_of(part_path(ledger.folder, part.number)):
-        if not is_used(custom_id):
+        if has_left(custom_id):
             writer.add(line)
     rest = Part(
         number=part.number,

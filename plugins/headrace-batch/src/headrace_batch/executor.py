@@ -227,7 +227,7 @@ class BatchExecutor:
             custom_id, endpoint.dialect.url_prefix + request.path, endpoint.dialect.line, content
         )
         item.tags = request.tags
-        found = self._open_rows.find(custom_id, line) if self._resumed else None
+        found = self._open_rows.take(custom_id, line) if self._resumed else None
         if found is not None and found.part in self._resumed:
             part = self._resumed[found.part]
             self._rows.add(found.part, item, found.line)

@@ -21,7 +21,7 @@ from headrace_batch.ledger import Ledger
 from headrace_batch.merging import Merged, PartMerger
 from headrace_batch.options import BatchOptions
 from headrace_batch.part import Part, Stage, Step
-from headrace_batch.part_file import lines_of, part_path, row_id_of
+from headrace_batch.part_file import lines_of, part_path
 from headrace_batch.part_steps import PartSteps, StepFailed, attempt
 from headrace_batch.pricing import PartMoney
 from headrace_batch.recovery import OpenRows
@@ -292,15 +292,11 @@ class PartDriver:
         if self._open_rows.undone.get(part.number, part.rows) <= part.drawn:
             await self._ledger.advance(part, Stage.SETTLED)
         elif part.adopted:
-            await keep_rest(part, self._ledger, self._is_used)
-        elif all(self._is_used(id) for id, _ in lines_of(part_path(self._ledger.folder, part.number))):
+            await keep_rest(part, self._ledger, self._open_rows.has_left)
+        elif not any(
+            self._open_rows.has_left(id) for id, _ in lines_of(part_path(self._ledger.folder, part.number))
+        ):
             await self._ledger.advance(part, Stage.SETTLED)  # rows have changed, and are in other parts
-
-    def _is_used(self, custom_id: str) -> bool:
-        """Whether the run has a result for a row, or this session has drawn it."""
-        return self._open_rows.is_drawn(custom_id) or self._setup.is_done(
-            row_id_of(custom_id, self._setup.calls)
-        )
 
     @property
     def sends_at_once(self) -> bool:

@@ -40,11 +40,11 @@ class OpenRow(NamedTuple):
 
 
 class OpenRows:
-    """The rows of parts that earlier sessions have left, by their ``custom_id``.
+    """The rows of earlier sessions' parts that are not in the output, by their ``custom_id``.
 
     Args:
         setup: The run.
-        file: Where what is known of each is kept; in memory it takes about 13 bytes.
+        file: Where what is known of each is kept. In memory a row takes about 12 bytes until it is taken.
         most: How many rows there are at most.
         folder: The folder of the run's parts.
 
@@ -59,7 +59,6 @@ class OpenRows:
         self._size = (most.bit_length() + 7) // 8
         self._numbers = IdTable(self._size)
         self._count = 0
-        self._drawn = bytearray(most)
         self.undone: dict[int, int] = {}
         self.adopted: AdoptedRows = AdoptedRows(folder)
 
@@ -69,35 +68,34 @@ class OpenRows:
         if part.adopted:
             self.adopted.add(part, path)
         for custom_id, line in lines_of(path):
-            digest = content_digest(line) if part.adopted else line_digest(line, self._setup.calls)
-            self._file.append(_RECORD.pack(part.number, place, digest))
-            self._numbers.set(custom_id, self._count.to_bytes(self._size))
-            self._count += 1
+            if not self._setup.is_done(row_id_of(custom_id, self._setup.calls)):
+                digest = content_digest(line) if part.adopted else line_digest(line, self._setup.calls)
+                self._file.append(_RECORD.pack(part.number, place, digest))
+                self._numbers.set(custom_id, self._count.to_bytes(self._size))
+                self._count += 1
+                undone += 1
             place += len(line)
-            undone += not self._setup.is_done(row_id_of(custom_id, self._setup.calls))
         self.undone[part.number] = undone
 
-    def find(self, custom_id: str, line: bytes) -> OpenRow | None:
-        """Where exactly this row is; None for a new or a changed one. It counts as drawn then.
+    def take(self, custom_id: str, line: bytes) -> OpenRow | None:
+        """Where exactly this row is; None for a new or a changed one. A session draws each id once.
 
         In an adopted batch, the id alone counts.
         """
-        found = self._numbers.get(custom_id)
+        found = self._numbers.pop(custom_id)
         if found is None:
             return None
-        number = int.from_bytes(found)
-        self._drawn[number] = True
-        part, place, digest = _RECORD.unpack(self._file.read(number * _RECORD.size, _RECORD.size))
+        record = self._file.read(int.from_bytes(found) * _RECORD.size, _RECORD.size)
+        part, place, digest = _RECORD.unpack(record)
         if part in self.adopted:
             is_same = self.adopted.accept(part, place, custom_id, line, digest)
         else:
             is_same = digest == line_digest(line, self._setup.calls)
         return OpenRow(part, place) if is_same else None
 
-    def is_drawn(self, custom_id: str) -> bool:
-        """Whether this session has drawn a row."""
-        found = self._numbers.get(custom_id)
-        return found is not None and bool(self._drawn[int.from_bytes(found)])
+    def has_left(self, custom_id: str) -> bool:
+        """Whether a row is not in the output, and this session has not drawn it."""
+        return self._numbers.get(custom_id) is not None
 
 
 async def settle_done(ledger: Ledger, setup: EngineSetup) -> None:
