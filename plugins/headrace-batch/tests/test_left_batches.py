@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio.testing
@@ -10,6 +11,8 @@ import trio.testing
 import headrace
 from batch_runs import rows, run, run_at_once
 from headrace_batch import BatchEngine
+from headrace_batch.ledger import LEDGER, read_ledger
+from headrace_batch.part import Stage
 from scripted_batches import Killed, ScriptedBatches
 
 pytestmark = pytest.mark.trio
@@ -51,3 +54,25 @@ async def test_an_endpoint_with_batches_must_stay_in_the_settings(
     async with client:
         with pytest.raises(headrace.SettingsError, match=lost):
             await headrace.run(client, rows(2), out=out, prompt="{name}", id_column="id", engine="batch")
+
+
+@pytest.mark.parametrize("samples", [None, 2])
+async def test_parts_with_long_ids_are_settled_by_a_later_session(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, samples: int | None
+) -> None:
+    endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
+    items = [{"id": f"{number}" * 100, "name": "ja"} for number in range(4)]
+    more: dict[str, Any] = {"samples": samples, "choices": ["ja"]} if samples else {}
+    await run(endpoint, out, items, BatchEngine(max_requests=3, detach=True), **more)
+    # A session that has two of the four rows merges a part of which it cannot know all rows.
+    await run(endpoint, out, items[:2], "batch", **more)
+    result = await run(endpoint, out, items, "batch", **more)
+    assert result.done == 4
+    assert sum(endpoint.billed.values()) == 4 * (samples or 1)
+    assert stages_of(out) == {Stage.SETTLED}
+    assert (await run(endpoint, out, items, None, **more)).done == 4
+
+
+def stages_of(out: Path) -> set[Stage]:
+    [folder] = out.parent.glob(f"{out.name}.batch-*")
+    return {part.stage for part in read_ledger(folder / LEDGER).parts.values()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import msgspec
 from headrace import Request
 from headrace.bulk import IdTable
 from headrace.plugins import EncodedBody
+from headrace_batch.done_rows import DoneRows
 from headrace_batch.part import Part, Stage
 from headrace_batch.part_file import custom_id_of, line_at, lines_of
 from headrace_batch.requests_of_batch import read_request
@@ -136,7 +137,7 @@ class AdoptedRows:
             body = {**body, "model": found.model}
         return Request(body, found.path, id=id, answer=answer, tags=tags)
 
-    def describe(self, is_done: Callable[[str], bool]) -> list[str]:
+    def describe(self, done: DoneRows) -> list[str]:
         """What a user should know about the requests of adopted batches, now that all rows are drawn."""
         said = []
         for adopted in self._parts.values():
@@ -146,7 +147,7 @@ class AdoptedRows:
             foreign = [
                 custom_id
                 for custom_id, _ in lines_of(adopted.path)
-                if self._places.get(custom_id) is None and not is_done(custom_id)
+                if self._places.get(custom_id) is None and custom_id not in done
             ]
             if foreign:
                 said.append(

@@ -26,7 +26,7 @@ from headrace_batch.part_driver import LeftRows, PartDriver
 from headrace_batch.part_file import custom_id_of, decode_request_line, line_at, part_path, request_line
 from headrace_batch.part_schedule import PartSchedule
 from headrace_batch.pricing import PartMoney
-from headrace_batch.recovery import OpenRows, settle_done
+from headrace_batch.recovery import OpenRows, settle_ended
 from headrace_batch.row_file import RowFile
 from headrace_batch.waiting_rows import WaitingRows
 
@@ -133,7 +133,7 @@ class BatchExecutor:
                 items.when_waiting = self._schedule.note_change  # type: ignore[union-attr]  # a `CallFeed`
             group.start_soon(self._draw_all, items)
             await self._follow()
-        await settle_done(self._ledger, self._setup)
+        await settle_ended(self._ledger, self._open_rows, self._setup.sync)
         if self._live() and (self._driver.stopping.is_set() or self._options.detach):
             raise RunDetached(
                 f"{self._going_on()} Run the same command again to fetch their results, or cancel them with: "
@@ -174,7 +174,7 @@ class BatchExecutor:
     def _start_resumed(self) -> None:
         """Follow the parts of earlier sessions; only now is it known which of their rows were drawn."""
         if self._resumed:
-            for text in self._open_rows.adopted.describe(self._setup.is_done):
+            for text in self._open_rows.adopted.describe(self._open_rows.done):
                 self._setup.notify(text)
         resumed, self._resumed = self._resumed, {}
         for part in resumed.values():
@@ -228,7 +228,7 @@ class BatchExecutor:
         )
         item.tags = request.tags
         found = self._open_rows.take(custom_id, line) if self._resumed else None
-        if found is not None and found.part in self._resumed:
+        if found is not None:
             part = self._resumed[found.part]
             self._rows.add(found.part, item, found.line)
             part.outstanding += 1

@@ -13,7 +13,6 @@ import anyio.abc
 import attrs
 
 from headrace.bulk import EngineSetup, ResultHandler
-from headrace_batch.adoption import keep_rest
 from headrace_batch.batch_api import PartEndpoint
 from headrace_batch.dialect import BatchProblem, BatchState, BatchView
 from headrace_batch.endpoints import PartEndpoints
@@ -291,12 +290,6 @@ class PartDriver:
         await self._setup.sync()
         if self._open_rows.undone.get(part.number, part.rows) <= part.drawn:
             await self._ledger.advance(part, Stage.SETTLED)
-        elif part.adopted:
-            await keep_rest(part, self._ledger, self._open_rows.has_left)
-        elif not any(
-            self._open_rows.has_left(id) for id, _ in lines_of(part_path(self._ledger.folder, part.number))
-        ):
-            await self._ledger.advance(part, Stage.SETTLED)  # rows have changed, and are in other parts
 
     @property
     def sends_at_once(self) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 _LONGEST_ID = 64
 """Characters of a ``custom_id`` that every endpoint takes."""
 
+_HASHED = "blake2-"
 _DIGEST_SIZE = 16
 
 CallKind = Literal["single", "steps", "samples"]
@@ -33,12 +34,12 @@ _encode = msgspec.json.Encoder().encode
 def custom_id_of(id: str, call: int = 0) -> str:
     """The ``custom_id`` of a call: the id of its row, and its number if a row has several calls.
 
-    It is a hash of them if they are too long.
+    Of an id that is too long, it has a hash.
     """
-    id = f"{id}-{call}" if call else id
-    if len(id) <= _LONGEST_ID:
-        return id
-    return f"blake2-{hashlib.blake2b(id.encode('utf-8', 'surrogatepass'), digest_size=24).hexdigest()}"
+    of_call = f"-{call}" if call else ""
+    if len(id) + len(of_call) > _LONGEST_ID:
+        id = _HASHED + hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=24).hexdigest()
+    return id + of_call
 
 
 def request_line(custom_id: str, url: str, more: Mapping[str, str], body: bytes) -> bytes:
@@ -51,8 +52,13 @@ def request_line(custom_id: str, url: str, more: Mapping[str, str], body: bytes)
 
 
 def row_id_of(custom_id: str, calls: CallKind) -> str:
-    """The id of the row of a call; of a hashed one, a text that is no id."""
+    """The id of the row of a call, or its hash; see `is_hashed`."""
     return custom_id if calls == "single" else custom_id.rpartition("-")[0]
+
+
+def is_hashed(row_id: str) -> bool:
+    """Whether a ``custom_id`` has a hash in place of the id of its row."""
+    return row_id.startswith(_HASHED)
 
 
 def line_digest(line: bytes, calls: CallKind = "single") -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,13 +12,15 @@ import msgspec
 from headrace import JournalError
 from headrace.bulk import EngineSetup, IdTable
 from headrace_batch.adopted_rows import AdoptedRows, content_digest
+from headrace_batch.adoption import keep_rest
 from headrace_batch.batch_api import PartEndpoint
 from headrace_batch.dialect import BatchState, BatchView, NoBatchesError, api_path
+from headrace_batch.done_rows import DoneRows
 from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
 from headrace_batch.marks import DIGEST, PART, RUN
 from headrace_batch.part import Part, Stage
-from headrace_batch.part_file import file_digest, line_digest, lines_of, part_path, row_id_of
+from headrace_batch.part_file import file_digest, line_digest, lines_of, part_path
 from headrace_batch.part_steps import StepFailed, attempt
 from headrace_batch.requests_of_batch import download, fetch_requests
 from headrace_batch.row_file import RowFile
@@ -49,16 +51,18 @@ class OpenRows:
         folder: The folder of the run's parts.
 
     Attributes:
+        done: The rows that are in the output.
         undone: For each part, how many of its rows are not in the output.
         adopted: The rows of adopted batches.
     """
 
     def __init__(self, setup: EngineSetup, file: RowFile, most: int, folder: Path) -> None:
-        self._setup = setup
+        self._calls = setup.calls
         self._file = file
         self._size = (most.bit_length() + 7) // 8
         self._numbers = IdTable(self._size)
         self._count = 0
+        self.done: DoneRows = DoneRows(setup)
         self.undone: dict[int, int] = {}
         self.adopted: AdoptedRows = AdoptedRows(folder)
 
@@ -68,8 +72,8 @@ class OpenRows:
         if part.adopted:
             self.adopted.add(part, path)
         for custom_id, line in lines_of(path):
-            if not self._setup.is_done(row_id_of(custom_id, self._setup.calls)):
-                digest = content_digest(line) if part.adopted else line_digest(line, self._setup.calls)
+            if custom_id not in self.done:
+                digest = content_digest(line) if part.adopted else line_digest(line, self._calls)
                 self._file.append(_RECORD.pack(part.number, place, digest))
                 self._numbers.set(custom_id, self._count.to_bytes(self._size))
                 self._count += 1
@@ -90,22 +94,25 @@ class OpenRows:
         if part in self.adopted:
             is_same = self.adopted.accept(part, place, custom_id, line, digest)
         else:
-            is_same = digest == line_digest(line, self._setup.calls)
+            is_same = digest == line_digest(line, self._calls)
         return OpenRow(part, place) if is_same else None
 
     def has_left(self, custom_id: str) -> bool:
         """Whether a row is not in the output, and this session has not drawn it."""
-        return self._numbers.get(custom_id) is not None
+        return self._numbers.get(custom_id) is not None and custom_id not in self.done
 
 
-async def settle_done(ledger: Ledger, setup: EngineSetup) -> None:
-    """Settle parts whose results several sessions have merged, if all their rows are in the output."""
+async def settle_ended(ledger: Ledger, open_rows: OpenRows, sync: Callable[[], Awaitable[None]]) -> None:
+    """Settle the parts without a row for a later session; of adopted batches, keep such rows."""
     for part in ledger.parts.values():
-        if part.stage is Stage.ENDED:
-            ids = (id for id, _ in lines_of(part_path(ledger.folder, part.number)))
-            if all(setup.is_done(row_id_of(id, setup.calls)) for id in ids):
-                await setup.sync()
-                await ledger.advance(part, Stage.SETTLED)
+        if part.stage is not Stage.ENDED or part.outstanding:
+            continue
+        ids = (id for id, _ in lines_of(part_path(ledger.folder, part.number)))
+        if not any(map(open_rows.has_left, ids)):
+            await sync()
+            await ledger.advance(part, Stage.SETTLED)
+        elif part.adopted:
+            await keep_rest(part, ledger, open_rows.has_left)
 
 
 async def restore_file(part: Part, folder: Path, endpoint: PartEndpoint) -> bool:
