@@ -25,7 +25,7 @@ class DoneRows:
         if self._setup.is_done(row_id):
             return True
         if not is_hashed(row_id):
-            return row_id in self._hashed
+            return False
         self._read_further()
         return row_id in self._hashed
 
