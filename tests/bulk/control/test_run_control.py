@@ -182,6 +182,7 @@ async def test_items_are_cancelled_in_flight_and_before_they_are_sent(
         endpoint.release(held=True)
         await until(lambda: going.snapshot().succeeded == 2 and endpoint.in_flight == 2)
         done = await going.cancel(["P3", "P8", "P0", "P99"])
+        assert str(done.change) == "cancelled: P3, P8"
         assert (done.cancelled, done.finished, done.unknown) == (["P3", "P8"], ["P0"], ["P99"])
         assert done.message == (
             "Cancelled in flight: P3. Fail when their turn comes: P8. Done already: P0. "

@@ -6,6 +6,10 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
+from headrace.bulk import Change
+
 _MOST_FAILURES = 5
 
 
@@ -45,7 +49,7 @@ def describe_status(snapshot: Mapping[str, Any]) -> str:
     rows.append(("limits", " ".join(limits)))
     for change in snapshot["changes"]:
         when = datetime.datetime.fromtimestamp(change["time"]).strftime("%H:%M:%S")
-        rows.append((when, f"{change['what']}: {_value(change['from'])} → {_value(change['to'])}"))
+        rows.append((when, str(msgspec.convert(change, Change))))
     return "\n".join([*lines, *(f"  {name:<10} {_printable(text)}" for name, text in rows)])
 
 

@@ -22,15 +22,18 @@ T = TypeVar("T", bound=msgspec.Struct)
 _MOST_BYTES = LARGEST_SIDECAR // 2
 """Bytes of a sidecar from which changes are only logged: a program may change limits without end."""
 
+CANCELLED, RETRIED = ITEMS = ("cancelled", "retry-failed")
+"""Changes of items; they have no value before."""
+
 
 class Change(msgspec.Struct, frozen=True, rename={"old": "from", "new": "to"}):
     """A change of a limit, or of the state of a run.
 
     Attributes:
         time: When, in seconds since 1970.
-        what: The limit, or "state".
-        old: The value before, None for no limit.
-        new: The value since then.
+        what: The limit, "state", "cancelled" or "retry-failed".
+        old: The value before; None for no limit.
+        new: The value since then; the items, if they were cancelled or sent again.
     """
 
     time: float
@@ -39,6 +42,8 @@ class Change(msgspec.Struct, frozen=True, rename={"old": "from", "new": "to"}):
     new: LimitValue
 
     def __str__(self) -> str:
+        if self.what in ITEMS:
+            return f"{self.what}: {self.new}"
         return f"{self.what}: {_text(self.old)} → {_text(self.new)}"
 
 

@@ -25,7 +25,14 @@ from headrace.bulk.control.messages import (
     SetLimit,
     decode_message,
 )
-from headrace.bulk.control.records import Change, change_of, record_address, record_change
+from headrace.bulk.control.records import (
+    CANCELLED,
+    RETRIED,
+    Change,
+    change_of,
+    record_address,
+    record_change,
+)
 from headrace.bulk.control.replies import Done, Refused
 from headrace.bulk.control.snapshot import RunSnapshot, RunStatus
 from headrace.bulk.executor import Executor
@@ -194,7 +201,7 @@ class RunControl:
             return Done(message="No item has failed.")
         items = format_count(number, "failed item")
         when = "after resume" if self._bulk.paused else "when the calls in flight are finished"
-        change = self._note("retry-failed", None, items)
+        change = self._note(RETRIED, None, items)
         return Done(message=f"{items} will be sent again {when}.", change=change)
 
     async def cancel(self, ids: Sequence[str]) -> Done:
@@ -212,7 +219,7 @@ class RunControl:
         message = describe_cancellation(found)
         if not stopped:
             raise ControlRefused(message)
-        change = self._note("cancelled", None, shortened(", ".join(stopped)))
+        change = self._note(CANCELLED, None, shortened(", ".join(stopped)))
         return Done(
             message=message,
             change=change,
