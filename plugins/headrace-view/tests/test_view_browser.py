@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import Markup
 from playwright.sync_api import Browser, Page, expect
 
 from headrace_view.charts import Bucket
@@ -46,7 +47,7 @@ def draw(buckets: Sequence[Bucket], *, width_seconds: float, live: bool) -> Mapp
     """Charts that are quick to draw."""
     done = sum(bucket.succeeded + bucket.failed for bucket in buckets)
     svg = f'<svg class="chart" role="img" aria-label="{done} done" width="200" height="100"></svg>'
-    return dict.fromkeys(("throughput", "latency", "cost", "failures"), f"<figure>{svg}</figure>")
+    return dict.fromkeys(("throughput", "latency", "cost", "failures"), Markup(f"<figure>{svg}</figure>"))
 
 
 class LiveRun:
