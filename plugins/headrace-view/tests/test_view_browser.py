@@ -138,7 +138,7 @@ def test_figures_and_facts(window: Page) -> None:
     )
     assert (figures["Items"], figures["Failed"], figures["Succeeded"]) == ("130", "17", "113")
     assert figures["Tokens in"] == "590"
-    expect(window.locator("#charts").get_by_role("img")).to_have_count(4)
+    expect(window.locator("#charts .drawn:has(svg)")).to_have_count(4)
     expect(window.locator("#facts")).to_contain_text(HOSTILE[0])
     expect(window.locator("#facts")).to_contain_text("headrace run in.csv --out a.jsonl")
 
