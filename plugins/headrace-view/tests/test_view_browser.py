@@ -57,7 +57,8 @@ class LiveRun:
         self.changes: list[Change] = []
 
     def status(self, out: Path) -> Mapping[str, Any] | None:
-        return STATUS if out.name == "live.jsonl" else None
+        paused = bool(self.changes) and self.changes[-1].type == "pause"
+        return STATUS | {"state": "paused" if paused else "running"}
 
     def change(self, out: Path, change: Change) -> str:
         self.changes.append(change)
@@ -267,13 +268,21 @@ def test_a_live_run_is_followed_and_steered(browser: Browser, tmp_path: Path) ->
         counted(window, "^5 rows")
         window.get_by_role("button", name="Pause").click()
         expect(window.locator("#control p")).to_have_text("did pause ")
+        window.get_by_role("button", name="Resume").click()
+        expect(window.get_by_role("button", name="Pause")).to_be_focused()
+        expect(window.locator("#control p")).to_have_text("did resume ")
         window.get_by_label("max-in-flight").fill("40")
         window.keyboard.press("Enter")
         expect(window.locator("#control p")).to_have_text("did set max-in-flight")
         window.on("dialog", lambda dialog: dialog.accept())
         window.get_by_role("button", name="Stop").click()
         expect(window.locator("#control p")).to_have_text("did stop ")
-    assert live.changes == [Change("pause"), Change("set", "max-in-flight", "40"), Change("stop")]
+    assert live.changes == [
+        Change("pause"),
+        Change("resume"),
+        Change("set", "max-in-flight", "40"),
+        Change("stop"),
+    ]
 
 
 def test_without_content_there_is_none(browser: Browser, folder: Path) -> None:
