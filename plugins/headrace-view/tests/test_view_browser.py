@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import Markup
 from playwright.sync_api import Browser, Page, expect
 
 from headrace_view.charts import Bucket
@@ -46,7 +47,7 @@ def draw(buckets: Sequence[Bucket], *, width_seconds: float, live: bool) -> Mapp
     """Charts that are quick to draw."""
     done = sum(bucket.succeeded + bucket.failed for bucket in buckets)
     svg = f'<svg class="chart" role="img" aria-label="{done} done" width="200" height="100"></svg>'
-    return dict.fromkeys(("throughput", "latency", "cost", "failures"), f"<figure>{svg}</figure>")
+    return dict.fromkeys(("throughput", "latency", "cost", "failures"), Markup(f"<figure>{svg}</figure>"))
 
 
 class LiveRun:
@@ -56,7 +57,8 @@ class LiveRun:
         self.changes: list[Change] = []
 
     def status(self, out: Path) -> Mapping[str, Any] | None:
-        return STATUS if out.name == "live.jsonl" else None
+        paused = bool(self.changes) and self.changes[-1].type == "pause"
+        return STATUS | {"state": "paused" if paused else "running"}
 
     def change(self, out: Path, change: Change) -> str:
         self.changes.append(change)
@@ -137,7 +139,7 @@ def test_figures_and_facts(window: Page) -> None:
     )
     assert (figures["Items"], figures["Failed"], figures["Succeeded"]) == ("130", "17", "113")
     assert figures["Tokens in"] == "590"
-    expect(window.locator("#charts").get_by_role("img")).to_have_count(4)
+    expect(window.locator("#charts .drawn:has(svg)")).to_have_count(4)
     expect(window.locator("#facts")).to_contain_text(HOSTILE[0])
     expect(window.locator("#facts")).to_contain_text("headrace run in.csv --out a.jsonl")
 
@@ -266,13 +268,21 @@ def test_a_live_run_is_followed_and_steered(browser: Browser, tmp_path: Path) ->
         counted(window, "^5 rows")
         window.get_by_role("button", name="Pause").click()
         expect(window.locator("#control p")).to_have_text("did pause ")
+        window.get_by_role("button", name="Resume").click()
+        expect(window.get_by_role("button", name="Pause")).to_be_focused()
+        expect(window.locator("#control p")).to_have_text("did resume ")
         window.get_by_label("max-in-flight").fill("40")
         window.keyboard.press("Enter")
         expect(window.locator("#control p")).to_have_text("did set max-in-flight")
         window.on("dialog", lambda dialog: dialog.accept())
         window.get_by_role("button", name="Stop").click()
         expect(window.locator("#control p")).to_have_text("did stop ")
-    assert live.changes == [Change("pause"), Change("set", "max-in-flight", "40"), Change("stop")]
+    assert live.changes == [
+        Change("pause"),
+        Change("resume"),
+        Change("set", "max-in-flight", "40"),
+        Change("stop"),
+    ]
 
 
 def test_without_content_there_is_none(browser: Browser, folder: Path) -> None:

@@ -77,7 +77,7 @@ def make_app(
     ]
     if control:
         routes.append(Route("/api/runs/{run:int}/control", Steering(runs, alive).change, methods=["POST"]))
-    return Starlette(routes=routes, max_body_size=1 << 16)
+    return Starlette(routes=routes)
 
 
 def _asset_names() -> list[str]:

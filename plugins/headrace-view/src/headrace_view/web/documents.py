@@ -69,8 +69,13 @@ def totals_document(builder: IndexBuilder, draw: Draw, *, live: bool, content: b
         "statuses": _frequent(totals.statuses),
         "reasons": _frequent(totals.reasons),
         "answers": _repeated(totals.answers) if content else [],
-        "charts": dict(draw(buckets, width_seconds=buckets[0].width, live=live)) if buckets else {},
+        "charts": _charts(draw, buckets, live=live) if buckets else {},
     }
+
+
+def _charts(draw: Draw, buckets: Sequence[Bucket], *, live: bool) -> dict[str, str]:
+    charts = draw(buckets, width_seconds=buckets[0].width, live=live)
+    return {name: str(html) for name, html in charts.items()}
 
 
 def _frequent(numbers: dict[str, int]) -> list[tuple[str, int]]:

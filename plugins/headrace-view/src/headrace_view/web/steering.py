@@ -16,6 +16,10 @@ from headrace import HeadraceError
 from headrace_view.runs import Runs
 
 
+_LONGEST = 1 << 16
+"""Bytes of a change."""
+
+
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A change of a run that the page asks for; ``name`` and ``value`` are those of a limit, for "set"."""
 
@@ -73,7 +77,7 @@ class Steering:
         if request.headers.get("content-type") != "application/json":
             raise HTTPException(415, "must be JSON")
         try:
-            change = msgspec.json.decode(await request.body(), type=Change)
+            change = msgspec.json.decode(await _body(request), type=Change)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise HTTPException(400, f"not a change of a run: {error}") from None
         try:
@@ -81,3 +85,13 @@ class Steering:
         except HeadraceError as error:
             raise HTTPException(409, str(error)) from None
         return Response(msgspec.json.encode({"message": said}), media_type="application/json")
+
+
+async def _body(request: Request) -> bytes:
+    """The body of a request, which has a bounded length."""
+    content = b""
+    async for part in request.stream():
+        content += part
+        if len(content) > _LONGEST:
+            raise HTTPException(413, "too long for a change of a run")
+    return content

@@ -4,6 +4,7 @@ import { element } from "./text.js";
 
 const LIMITS = ["max-in-flight", "budget", "requests-per-minute"];
 const place = document.getElementById("control");
+const said = element("p", { className: "about", role: "status" });
 const state = { run: null, paused: null };
 
 export function showControl(run, status) {
@@ -11,8 +12,8 @@ export function showControl(run, status) {
   if (!status) return;
   const paused = status.state === "paused";
   if (state.run === run && state.paused === paused) return;
+  if (state.run !== run) said.textContent = "";
   Object.assign(state, { run, paused });
-  const said = element("p", { className: "about", role: "status" });
   const send = async (change) => {
     try {
       said.textContent = (await post(`runs/${run}/control`, change)).message;
@@ -34,9 +35,11 @@ export function showControl(run, status) {
   const set = (name, input) => {
     if (input.value.trim()) send({ type: "set", name, value: input.value.trim() });
   };
+  const hadFocus = place.contains(document.activeElement);
   place.replaceChildren(
     paused ? button("Resume", () => send({ type: "resume" }))
       : button("Pause", () => send({ type: "pause" })),
     button("Stop", () => confirm("Stop the run? Its command continues it later.") && send({ type: "stop" })),
     ...limits, said);
+  if (hadFocus) place.querySelector("button").focus();
 }
