@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from headrace._support.text import shortened
 from headrace.bulk.progress.rate_history import RateHistory
 from headrace.bulk.progress.run_state import RunState
 from headrace.bulk.progress.status_rows import failure_rows, rate_text, status_is_alive, status_rows
@@ -35,19 +36,20 @@ class RunView:
 
     def __repr__(self) -> str:
         """The rows as lines, for a front end without HTML."""
-        rows = [("State", str(self.status.get("state"))), *self._rows(), *self._failures()]
+        rows = [("State", self._state()), *self._rows(), *self._failures()]
         return "\n".join(f"{name}: {text}" for name, text in rows)
 
     def _repr_html_(self) -> str:
         """The state, a bar, and the rows as a table."""
-        status = self.status
-        state = escape(str(status.get("state")))
         rows = [f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in self._rows()]
         rows += [
             f"<tr><th>Failures</th><td><b>{escape(kind)}</b> {escape(text)}</td></tr>"
             for kind, text in self._failures()
         ]
-        return f'<div class="headrace-run"><b>{state}</b>{self._bar()}<table>{"".join(rows)}</table></div>'
+        return f'<div class="headrace-run"><b>{escape(self._state())}</b>{self._bar()}<table>{"".join(rows)}</table></div>'
+
+    def _state(self) -> str:
+        return shortened(str(self.status.get("state")), 40)
 
     def _bar(self) -> str:
         """The share of the items that are done; a bar without a value if the total is not known."""

@@ -1,0 +1,1 @@
+"""`headrace top`: a run that goes on, in a terminal."""
