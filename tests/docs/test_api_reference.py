@@ -19,6 +19,7 @@ MODULES = [
     "headrace",
     "headrace.blocking",
     "headrace.plugins",
+    "headrace.pages",
     "headrace.bulk",
     "headrace.testing",
     "headrace.testing.server",

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from headrace_view.charts import Bucket, chart_width, render_charts
+from headrace_view.charts import Bucket, render_charts
 
 START = 1.7e9
 HOSTILE = ("<script>alert(1)</script>", "\u202egnp.exe", "nul\0", "\ud800", "long" * 100, '"><img src=x>')
@@ -97,10 +97,3 @@ def test_the_cost_is_the_sum_of_the_buckets() -> None:
     chart = render_charts(buckets(0, 60, 120), width_seconds=60)["cost"]
     assert "$0.0300 in all" in chart
     assert "until 2:00: $0.0200" in chart
-
-
-def test_a_width_for_about_120_buckets_does_not_count_pauses() -> None:
-    assert chart_width([], 1) == 1
-    hour = [START + second for second in range(3600)]
-    assert chart_width(hour, 1) == 30
-    assert chart_width([*hour, START + 9e5], 1) == 60

@@ -162,8 +162,8 @@ def run(
             condition is true. The whole input is read before anything is sent.
         progress: How the progress is shown. A function is called with a copy of the totals, at most ten times
             a second and once at the end; an exception of it cancels the calls in flight and ends the run,
-            and what is done stays in the output. "auto" shows a table in a notebook, a bar on stderr at a
-            terminal if rich is installed, else a line on stderr every five seconds. None shows nothing.
+            and what is done stays in the output. "auto" shows a live view in a notebook, a bar on stderr
+            at a terminal if rich is installed, else a line on stderr every five seconds. None shows nothing.
         steps: The steps of a job, each a `Step` with its own prompt, in place of ``prompt`` and the other
             arguments that make a request. A row gets one line, with the answers of all its steps. Each answer
             is also kept in ``OUT.steps`` before the next step begins, so no step is paid twice.

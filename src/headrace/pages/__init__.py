@@ -10,7 +10,7 @@ from headrace.pages.bar_charts import Bar, bar_chart, throughput_chart
 from headrace.pages.page_files import page_style, page_templates, render_page, write_page
 from headrace.pages.pauses import split_at_pauses
 from headrace.pages.plot import Plot
-from headrace.pages.scales import bar_width, count_ticks, latency_scale, usd_label, value_ticks, width_label
+from headrace.pages.scales import count_ticks, latency_scale, usd_label, value_ticks, width_label
 from headrace.pages.time_axis import TimeAxis
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "Plot",
     "TimeAxis",
     "bar_chart",
-    "bar_width",
     "count_ticks",
     "latency_scale",
     "page_style",

@@ -1,8 +1,8 @@
 """An SVG that is as wide as its page, with text of a fixed size.
 
 Horizontal positions are shares of the width, vertical ones are pixels. The labels of the vertical axis are in
-the padding of the frame. The horizontal axis has two sets of ticks, for wide and for narrow pages; the style
-of the page shows one of them.
+the padding of the frame, which the style makes as wide as they are long. The horizontal axis has two sets of
+ticks, for wide and for narrow pages; the style of the page shows one of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from xml.etree import ElementTree as ET
 
 _HEIGHT = 170
 _BELOW = 44
-_DIGIT = 7.5
+_LONGEST_TICK = 16
+"""The most characters of a label of the vertical axis for which the style has room."""
+
 _OVERLAP = 0.0002
 """Share of the width by which neighbouring bars overlap, so that rounding leaves no gap."""
 
@@ -53,14 +55,14 @@ class Plot:
         self._above = above
         self._highest = ticks[-1]
         names = [tick_label(tick) for tick in ticks]
-        left = max(map(len, names)) * _DIGIT + 8
         self._svg = ET.Element(
             "svg",
             {
-                "class": "chart",
+                # No style attribute: the policy of a page may forbid it.
+                "class": f"chart left-{min(max(map(len, names)), _LONGEST_TICK)}",
                 "role": "img",
                 "aria-label": label,
-                "style": f"--left: {left:.0f}px; --height: {above + _HEIGHT + _BELOW:.0f}px",
+                "height": _pixels(above + _HEIGHT + _BELOW),
             },
         )
         for tick, name in zip(ticks, names, strict=True):

@@ -18,8 +18,14 @@ from headrace.bulk.progress.rate_history import RateHistory
 from headrace.bulk.progress.run_state import RunState
 from headrace.bulk.progress.status_rows import failure_rows, rate_text, status_is_alive, status_rows
 
-_SPARKS = 40
+_SPARKS = 24
 _MOST_FAILURES = 5
+_STYLE = (
+    "<style>"
+    ".headrace-run :is(th, td) { text-align: left; vertical-align: top; padding: .15em 1em .15em 0; }"
+    ".headrace-run progress { width: 20em; max-width: 60%; }"
+    "</style>"
+)
 
 
 @attrs.frozen
@@ -46,7 +52,8 @@ class RunView:
             f"<tr><th>Failures</th><td><b>{escape(kind)}</b> {escape(text)}</td></tr>"
             for kind, text in self._failures()
         ]
-        return f'<div class="headrace-run"><b>{escape(self._state())}</b>{self._bar()}<table>{"".join(rows)}</table></div>'
+        heading = f"<b>{escape(self._state())}</b>{self._bar()}"
+        return f'{_STYLE}<div class="headrace-run">{heading}<table>{"".join(rows)}</table></div>'
 
     def _state(self) -> str:
         return shortened(str(self.status.get("state")), 40)
@@ -56,9 +63,9 @@ class RunView:
         done, total = self.status.get("done") or 0, self.status.get("total") or 0
         if not self.status.get("counted", True):
             value = "" if status_is_alive(self.status) else ' value="1"'
-            return f' <progress aria-label="items done"{value} style="width: 20em"></progress>'
+            return f' <progress aria-label="items done"{value}></progress>'
         share = done / total if total else 1.0
-        bar = f'<progress aria-label="items done" value="{share:.4f}" style="width: 20em"></progress>'
+        bar = f'<progress aria-label="items done" value="{share:.4f}"></progress>'
         return f" {bar} {share:.0%}"
 
     def _rows(self) -> list[tuple[str, str]]:

@@ -33,9 +33,11 @@ def status_rows(status: Mapping[str, Any]) -> list[tuple[str, str]]:
         ```
     """
     get = status.get
+    failed = (get("failed_before") or 0) + (get("failed") or 0)
     rows = [
         ("Items", items_text(status)),
-        ("Failed", f"{(get('failed_before') or 0) + (get('failed') or 0):,}"),
+        ("Succeeded", f"{max((get('done') or 0) - failed, 0):,}"),
+        ("Failed", f"{failed:,}"),
         ("Retries", f"{get('retries') or 0:,}"),
         ("Rate", f"{rate_text(get('rate') or 0.0)} on average"),
         ("Time", _time(status)),

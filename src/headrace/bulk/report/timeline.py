@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 import attrs
 
-from headrace.pages import bar_width, split_at_pauses
+from headrace.pages import split_at_pauses
+from headrace.pages.scales import bar_width
 
 _SECOND = 1000
 _HOUR = 3600 * _SECOND

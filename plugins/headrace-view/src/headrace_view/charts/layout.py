@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from headrace.pages import TimeAxis, bar_width, split_at_pauses
+from headrace.pages import TimeAxis, split_at_pauses
 from headrace_view.charts.bucket import Bucket
-
-
-def chart_width(starts: Iterable[float], width_seconds: float) -> float:
-    """The width of the buckets of a chart, from what is counted in smaller ones.
-
-    Args:
-        starts: When the smaller buckets begin in which something was done, in Unix seconds and in order.
-        width_seconds: Their width, in seconds.
-
-    Returns:
-        A multiple of their width, in seconds, with which a chart has at most about 120 buckets. Long pauses
-        need none.
-    """
-    periods = split_at_pauses((round(start / width_seconds) for start in starts), width_seconds)
-    length = sum(part[-1] - part[0] + 1 for part in periods if part)
-    width = round(width_seconds * 1000)
-    return bar_width(length * width, width) / 1000
 
 
 class Layout:

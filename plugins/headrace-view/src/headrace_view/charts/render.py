@@ -26,7 +26,7 @@ def render_charts(
 ) -> dict[str, Markup]:
     """Draw the charts of a run: "throughput", "latency", "cost" and "failures".
 
-    Long pauses are left out of the time axis. `chart_width` tells which width fills a chart.
+    Long pauses are left out of the time axis. About 120 buckets fill a chart.
 
     Args:
         buckets: What was done, in order of time. Times in which nothing was done may be left out.
