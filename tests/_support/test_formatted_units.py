@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from headrace._support.units import format_duration, format_usd
+from headrace._support.units import format_duration, format_rate, format_usd
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,8 @@ def test_small_amounts_have_four_decimals() -> None:
         "$0.5000",
         "$1,234.57",
     ]
+
+
+def test_slow_rates_are_per_minute_or_hour() -> None:
+    rates = (1234.56, 1, 0.5, 0.01, 0)
+    assert [format_rate(each) for each in rates] == ["1,234.6/s", "1.0/s", "30.0/min", "36.0/h", "0.0/h"]

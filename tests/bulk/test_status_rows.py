@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import blocking
-from headrace.bulk import RateHistory, Summary, failure_rows, rate_text, read_status, status_rows
+from headrace.bulk import RateHistory, Summary, failure_rows, read_status, status_rows
 from headrace.bulk.item_result import ItemResult
 from headrace.bulk.progress import RunState
 from headrace.bulk.progress.notebook_widget import RunView
@@ -81,14 +81,6 @@ def test_the_widget_of_a_notebook_is_html_without_script() -> None:
     uncounted = RunView({"counted": False, "done": 3, "total": 9, "state": "running"}, RateHistory())
     assert '<progress aria-label="items done"></progress>' in uncounted._repr_html_()
     assert "Items: 3 of at least 9 done" in repr(uncounted).splitlines()
-
-
-@pytest.mark.parametrize(
-    ("rate", "text"),
-    [(1200.0, "1,200.0/s"), (1.0, "1.0/s"), (0.5, "30.0/min"), (0.001, "3.6/h"), (0.0, "0.0/h")],
-)
-def test_slow_rates_are_per_minute_or_hour(rate: float, text: str) -> None:
-    assert rate_text(rate) == text
 
 
 def test_the_rate_of_now_is_that_of_the_last_looks() -> None:

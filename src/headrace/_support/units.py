@@ -77,6 +77,14 @@ def format_duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def format_rate(per_second: float) -> str:
+    """A rate for a person, per second, minute or hour: 1,200.0/s, 30.0/min, 3.6/h."""
+    for unit, seconds in (("s", 1), ("min", 60)):
+        if per_second * seconds >= 1:
+            return f"{per_second * seconds:,.1f}/{unit}"
+    return f"{per_second * 3600:,.1f}/h"
+
+
 def format_usd(usd: Decimal) -> str:
     """US dollars, with four decimals below one dollar and two above."""
     return f"${usd:,.4f}" if usd < 1 else f"${usd:,.2f}"

@@ -13,7 +13,7 @@ from headrace.bulk.line_file import LineFile
 from headrace.bulk.output_line import JournalEntry, OutputLine, decode_line
 from headrace.bulk.output_status import read_status
 from headrace.bulk.process_executor import ProcessExecutor
-from headrace.bulk.progress import RateHistory, failure_rows, items_text, rate_text, status_rows
+from headrace.bulk.progress import RateHistory, failure_rows, status_rows
 from headrace.bulk.result import Result
 from headrace.bulk.run import run
 from headrace.bulk.run_handle import Run
@@ -78,8 +78,6 @@ __all__ += [
 __all__ += [
     "RateHistory",
     "failure_rows",
-    "items_text",
-    "rate_text",
     "read_status",
     "status_rows",
 ]

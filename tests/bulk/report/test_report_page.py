@@ -12,7 +12,7 @@ import pytest
 
 from headrace.bulk.report import Statistics, write_page
 from headrace.bulk.report.output_reader import count_lines
-from headrace.bulk.report.page import rate, render, share
+from headrace.bulk.report.page import render, share
 from headrace.errors import ConnectError, InputError
 
 MakeLine = Callable[..., bytes]
@@ -85,8 +85,7 @@ def test_only_pages_are_replaced(statistics: Statistics, tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_shares_and_rates_are_not_rounded_to_nothing() -> None:
+def test_shares_are_not_rounded_to_nothing() -> None:
     assert [share(part, 10_000) for part in (0, 1, 10, 1234, 9_999, 10_000)] == [
         *("0%", "under 0.1%", "0.1%", "12.3%", "over 99.9%", "100%")
     ]
-    assert [rate(each) for each in (1234.56, 1, 0.5, 0.01)] == ["1,234.6/s", "1.0/s", "30.0/min", "36.0/h"]

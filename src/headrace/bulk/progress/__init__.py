@@ -4,7 +4,7 @@ from headrace.bulk.progress.choice import Progress, display_for
 from headrace.bulk.progress.display import Display, shown
 from headrace.bulk.progress.rate_history import RateHistory
 from headrace.bulk.progress.run_state import ClientEvents, RunState
-from headrace.bulk.progress.status_rows import failure_rows, items_text, rate_text, status_rows
+from headrace.bulk.progress.status_rows import failure_rows, status_rows
 
 __all__ = [
     "ClientEvents",
@@ -14,8 +14,6 @@ __all__ = [
     "RunState",
     "display_for",
     "failure_rows",
-    "items_text",
-    "rate_text",
     "shown",
     "status_rows",
 ]

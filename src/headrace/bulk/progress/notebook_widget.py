@@ -14,9 +14,10 @@ from typing import Any
 import attrs
 
 from headrace._support.text import shortened
+from headrace._support.units import format_rate
 from headrace.bulk.progress.rate_history import RateHistory
 from headrace.bulk.progress.run_state import RunState
-from headrace.bulk.progress.status_rows import failure_rows, rate_text, status_is_alive, status_rows
+from headrace.bulk.progress.status_rows import failure_rows, status_is_alive, status_rows
 
 _SPARKS = 24
 _MOST_FAILURES = 5
@@ -72,7 +73,7 @@ class RunView:
         now, rows = self.history.now, status_rows(self.status)
         if now is None or not status_is_alive(self.status):
             return rows
-        live = f"{rate_text(now)} now {self.history.sparkline(_SPARKS)} "
+        live = f"{format_rate(now)} now {self.history.sparkline(_SPARKS)} "
         return [(name, f"{live}{text}" if name == "Rate" else text) for name, text in rows]
 
     def _failures(self) -> list[tuple[str, str]]:

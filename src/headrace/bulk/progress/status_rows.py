@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from headrace._support.text import shortened
-from headrace._support.units import format_duration, format_usd
+from headrace._support.units import format_duration, format_rate, format_usd
 
 _OWN_ROWS = ("max-in-flight", "budget")
 """The limits that stand beside what they limit."""
@@ -35,11 +35,11 @@ def status_rows(status: Mapping[str, Any]) -> list[tuple[str, str]]:
     get = status.get
     failed = (get("failed_before") or 0) + (get("failed") or 0)
     rows = [
-        ("Items", items_text(status)),
+        ("Items", _items(status)),
         ("Succeeded", f"{max((get('done') or 0) - failed, 0):,}"),
         ("Failed", f"{failed:,}"),
         ("Retries", f"{get('retries') or 0:,}"),
-        ("Rate", f"{rate_text(get('rate') or 0.0)} on average"),
+        ("Rate", f"{format_rate(get('rate') or 0.0)} on average"),
         ("Time", _time(status)),
     ]
     if status_is_alive(status):
@@ -90,21 +90,13 @@ def failure_rows(status: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def items_text(status: Mapping[str, Any]) -> str:
+def _items(status: Mapping[str, Any]) -> str:
     """How many items are done and left, in words."""
     done, total = status.get("done") or 0, status.get("total") or 0
     if not status.get("counted", True):
         return f"{done:,} of at least {total:,} done"
     left = max(total - done, 0)
     return f"{done:,} of {total:,} done" + (f", {left:,} left" if left else "")
-
-
-def rate_text(rate: float) -> str:
-    """Items per second, minute or hour: the first of these that is at least one."""
-    for unit, seconds in (("s", 1), ("min", 60)):
-        if rate * seconds >= 1:
-            return f"{rate * seconds:,.1f}/{unit}"
-    return f"{rate * 3600:,.1f}/h"
 
 
 def status_is_alive(status: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ import attrs
 from markupsafe import Markup
 
 import headrace
-from headrace._support.units import format_count, format_duration, format_usd
+from headrace._support.units import format_count, format_duration, format_rate, format_usd
 from headrace.bulk.report.answers import Distribution
 from headrace.bulk.report.charts import PERCENTILES, latency_chart, throughput_chart
 from headrace.bulk.report.run_facts import read_run_facts
@@ -133,7 +133,7 @@ def figures(statistics: Statistics, view: TimelineView | None) -> Iterable[Headl
         dated = items - statistics.undated
         seconds = view.active / 1000
         yield Headline("Time", format_duration(seconds), note)
-        yield Headline("Rate", rate(dated / seconds) if seconds else _UNKNOWN)
+        yield Headline("Rate", format_rate(dated / seconds) if seconds else _UNKNOWN)
     yield Headline("Tokens in", f"{summary.prompt_tokens:,}")
     yield Headline("Tokens out", f"{summary.completion_tokens:,}")
     yield Headline("Cost", *_cost(summary.cost, summary.unpriced))
@@ -147,14 +147,6 @@ def _cost(cost: Decimal | None, unpriced: int) -> tuple[str, str]:
         return _UNKNOWN, "no price for the models that answered" if unpriced else ""
     note = f"{format_count(unpriced, 'answer')} without a price left out" if unpriced else ""
     return format_usd(cost), note
-
-
-def rate(per_second: float) -> str:
-    """Items per second, minute or hour: the first of these that is at least one."""
-    for unit, seconds in (("s", 1), ("min", 60)):
-        if per_second * seconds >= 1:
-            return f"{per_second * seconds:,.1f}/{unit}"
-    return f"{per_second * 3600:,.1f}/h"
 
 
 def share(part: int, whole: int) -> str:

@@ -11,8 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from headrace.bulk import RateHistory, failure_rows, rate_text, status_rows
-from headrace.plugins import format_duration, shortened
+from headrace.bulk import RateHistory, failure_rows, status_rows
+from headrace.plugins import format_duration, format_rate, shortened
 
 _STATE_STYLES = {"running": "green", "waiting": "yellow", "paused": "yellow", "stopping": "yellow"}
 _WARNINGS = ("Waiting", "Circuit", "Stopped by")
@@ -44,7 +44,7 @@ def run_screen(
         if name == "Rate" and (now := history.now) is not None and status.get("state") != "ended":
             # Name, padding, and both rates need 45 columns.
             sparks = f"{history.sparkline(min(_SPARKS, width - 45))} " if unicode else ""
-            shown = f"{rate_text(now)} now {sparks}{text}"
+            shown = f"{format_rate(now)} now {sparks}{text}"
         rows.add_row(Text(name), Text(shown, style="yellow" if name in _WARNINGS else ""))
     parts: list[RenderableType] = [_heading(status), _bar(status), rows]
     failures = failure_rows(status)
@@ -77,7 +77,7 @@ def runs_screen(runs: Sequence[Mapping[str, Any]], *, width: int) -> RenderableT
             "State": _state(status),
             "Done": Text(_share(status) or f"{status.get('done') or 0:,}"),
             "Items": Text(" ".join(filter(None, (_counts(status), _share(status))))),
-            "Rate": Text(rate_text(status.get("rate") or 0.0)),
+            "Rate": Text(format_rate(status.get("rate") or 0.0)),
             "Failed": Text(f"{failed:,}", style="red" if failed else ""),
             "Left": Text(format_duration(left) if left else ""),
         }
