@@ -35,7 +35,7 @@ STATUS: dict[str, Any] = {
     **{"prompt_tokens": 6500, "completion_tokens": 13_000, "finish_reasons": {"stop": 642}},
     "latency": {"count": 640, "mean": 0.5, "p50": 0.42, "p95": 1.25, "p99": 3.5},
     "failures": [
-        {"code": "rate_limited", "status": 429, "finish_reason": None, "number": 8, "message": "slow down"}
+        {"code": "rate_limited", "status": 429, "finish_reason": None, "number": 8, "message": "slow " * 60}
     ],
     **{"steps": None, "samples": None, "stopped_by": None},
 }

@@ -49,9 +49,9 @@ def run_screen(
     parts: list[RenderableType] = [_heading(status), _bar(status), rows]
     failures = failure_rows(status)
     if failures:
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(style="red", overflow="fold")
-        table.add_column(overflow="ellipsis", no_wrap=True)
+        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        table.add_column(style="red", overflow="ellipsis", no_wrap=True, max_width=width * 2 // 3)
+        table.add_column(overflow="ellipsis", no_wrap=True, ratio=1)
         for kind, message in failures[:_MOST_FAILURES]:
             table.add_row(Text(kind), Text(message))
         parts += [Text("Failures of this session", style="bold"), table]
