@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import socket
 import sys
+import tempfile
 import termios
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console, RenderableType
 
 from headrace import HeadraceError
@@ -21,6 +26,7 @@ from headrace.errors import InputError
 from headrace.testing import FakeEndpoint
 from headrace.transports.memory import MemoryTransport
 from headrace_view.top.alive_runs import alive_runs
+from headrace_view.top.command import top
 from headrace_view.top.keys import pressed_keys
 from headrace_view.top.screen import run_screen, runs_screen
 from headrace_view.top.watch import watch_run, watch_runs
@@ -240,3 +246,25 @@ def test_runs_are_found_by_their_sockets_in_private_folders(tmp_path: Path) -> N
 
     found = alive_runs([private, open_to_others, tmp_path / "missing"], connect)
     assert [status["out"] for status in found] == ["private/a", "private/b"]
+
+
+def test_the_command_asks_each_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime_folder = pytest.importorskip("headrace_view.control.runtime_folder")
+    with tempfile.TemporaryDirectory(prefix="top") as folder, socket.socket(socket.AF_UNIX) as server:
+        monkeypatch.setattr(runtime_folder, "_folders", lambda: iter([Path(folder)]))
+        assert CliRunner().invoke(top).output == "No run is alive that takes control messages.\n"
+        server.bind(f"{folder}/run.sock")
+        server.listen()
+        answering = threading.Thread(target=_answer_once, args=(server,))
+        answering.start()
+        output = CliRunner().invoke(top).output
+        answering.join()
+    assert "answers.jsonl  running  650/1,000 65%" in output
+
+
+def _answer_once(server: socket.socket) -> None:
+    """Reply to a message as a run does."""
+    connection, _ = server.accept()
+    with connection, connection.makefile("rwb") as lines:
+        assert lines.readline().endswith(b"\n")
+        lines.write(json.dumps(STATUS | {"type": "status"}).encode() + b"\n")
