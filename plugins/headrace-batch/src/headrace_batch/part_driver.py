@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -13,8 +12,7 @@ import anyio.abc
 import attrs
 
 from headrace.bulk import EngineSetup, ResultHandler
-from headrace_batch.batch_api import PartEndpoint
-from headrace_batch.dialect import BatchProblem, BatchState, BatchView
+from headrace_batch.dialect import BatchState
 from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
 from headrace_batch.merging import Merged, PartMerger
@@ -24,6 +22,7 @@ from headrace_batch.part_file import lines_of, part_path
 from headrace_batch.part_steps import PartSteps, StepFailed, attempt
 from headrace_batch.pricing import PartMoney
 from headrace_batch.recovery import OpenRows
+from headrace_batch.refusal import Refusal, refusal_of_batch, refusal_of_step
 from headrace_batch.waiting_rows import RowChain, WaitingRows
 
 _MOST_ROUNDS = 3
@@ -35,10 +34,6 @@ _UPLOADS = 2
 _FIRST_POLL, _POLL_GROWTH = 1.0, 1.5
 _ROOM_WAIT = 60.0
 """Seconds after which a batch is created again that was refused because others are enqueued."""
-
-_CONTENT_TOO_LARGE = 413
-_TOKEN_LIMIT = re.compile(r"token_limit|enqueued token", re.IGNORECASE)
-_TOO_LARGE = re.compile(r"too_many|too_large|too many|too large|exceeds|maximum", re.IGNORECASE)
 
 
 class LeftRows(NamedTuple):
@@ -176,32 +171,8 @@ class PartDriver:
                     self._setup.note_calls(True)
                 await self._steps.take(part, self._endpoints.at(part.endpoint).api)
         except StepFailed as error:
-            await self._handle_refused_step(part, error)
-
-    async def _handle_refused_step(self, part: Part, error: StepFailed) -> None:
-        """Do what helps if an endpoint refuses a part at once, as Azure does; raises other errors."""
-        finds_no_room = _TOKEN_LIMIT.search(str(error)) is not None
-        if finds_no_room and self._others_are_at_endpoint(part):
-            await self._wait(_ROOM_WAIT, self._part_ended, self.stopping, self.finishing)
-        elif (finds_no_room or error.status == _CONTENT_TOO_LARGE) and part.rows > 1:
-            limit, size = ("requests", part.rows) if finds_no_room else ("bytes", part.size)
-            await self._make_smaller(part, f"Part {part.number}", limit, size)
-        elif error.status == _CONTENT_TOO_LARGE:  # no smaller part can have this row
-            ((id, _),) = lines_of(part_path(self._ledger.folder, part.number))
-            await self._refuse_rows(part, self._endpoints.at(part.endpoint), {id: str(error)})
-        else:
-            raise error
-
-    async def _refuse_rows(
-        self, part: Part, endpoint: PartEndpoint, refusals: dict[str, str], batch: str | None = None
-    ) -> None:
-        """Fail the rows that the endpoint does not take, and leave the others of their part."""
-        self._settle(part, self._merger.refuse(part, endpoint, refusals), part.round + 1)
-        await self._setup.sync()
-        await self._ledger.advance(part, Stage.SETTLED, refused=batch)
-
-    def _others_are_at_endpoint(self, part: Part) -> bool:
-        return any(each.at_endpoint and each is not part for each in self._ledger.parts.values())
+            if not await self._handle_refusal(part, refusal_of_step(error, part.rows)):
+                raise
 
     async def _reserve(self, part: Part) -> bool:
         """Wait until the budget has room for a part; False if the session leaves before."""
@@ -228,7 +199,13 @@ class PartDriver:
                 await self._ledger.advance(part, Stage.ENDED)
                 return True
             if batch.state is BatchState.REFUSED:
-                await self._handle_refusal(part, batch, endpoint)
+                refusal = refusal_of_batch(batch, part.rows)
+                if not await self._handle_refusal(part, refusal):
+                    # The next session sends its rows in a new part.
+                    await self._ledger.advance(part, Stage.SETTLED, refused=batch.id)
+                    raise StepFailed(
+                        f"the endpoint refused batch {batch.id} (part {part.number}): {refusal.text}"
+                    )
                 return True
             if self._options.detach:
                 return False
@@ -241,41 +218,35 @@ class PartDriver:
                 return False
             pause = min(pause * _POLL_GROWTH, self._options.poll)
 
-    async def _handle_refusal(self, part: Part, batch: BatchView, endpoint: PartEndpoint) -> None:
-        problems = batch.problems or (BatchProblem("", "the endpoint gives no reason"),)
-        first = problems[0]
-        text = f"{first.code} {first.message}"
-        of_lines = {each.line: each.message for each in problems if each.line is not None}
-        by_size = "size" in text or "large" in text or "bytes" in text
-        if part.rows == 1 and by_size and _TOO_LARGE.search(text):
-            of_lines = of_lines or {1: first.message}  # no smaller part can have this row
+    async def _handle_refusal(self, part: Part, refusal: Refusal) -> bool:
+        """Do what helps if an endpoint refuses a part; False if nothing does."""
+        batch = refusal.batch
+        others = any(each.at_endpoint and each is not part for each in self._ledger.parts.values())
         if part.adopted:
-            self._setup.notify(f"The endpoint refused batch {batch.id}: {text.strip()}; its rows are sent.")
+            self._setup.notify(f"The endpoint refused batch {batch}: {refusal.text}; its rows are sent.")
             self._leave_rows(part, part.round)
-            await self._ledger.advance(part, Stage.SETTLED, refused=batch.id)
-        elif _TOKEN_LIMIT.search(text) and self._others_are_at_endpoint(part):
-            await self._ledger.advance(part, Stage.UPLOADED, refused=batch.id)
+            await self._ledger.advance(part, Stage.SETTLED, refused=batch)
+        elif refusal.has_no_room and others:
+            if batch is not None:
+                await self._ledger.advance(part, Stage.UPLOADED, refused=batch)
             await self._wait(_ROOM_WAIT, self._part_ended, self.stopping, self.finishing)
-        elif of_lines and part.round + 1 < _MOST_ROUNDS:
+        elif refusal.lines and (len(refusal.lines) == part.rows or part.round + 1 < _MOST_ROUNDS):
             lines = enumerate(lines_of(part_path(self._ledger.folder, part.number)), 1)
-            refusals = {id: of_lines[number] for number, (id, _) in lines if number in of_lines}
-            await self._refuse_rows(part, endpoint, refusals, batch.id)
-        elif (_TOO_LARGE.search(text) or _TOKEN_LIMIT.search(text)) and part.rows > 1:
-            limit, size = ("bytes", part.size) if by_size else ("requests", part.rows)
-            await self._make_smaller(part, f"Batch {batch.id}", limit, size, refused=batch.id)
+            refused = {id: refusal.lines[number] for number, (id, _) in lines if number in refusal.lines}
+            endpoint = self._endpoints.at(part.endpoint)
+            self._settle(part, self._merger.refuse(part, endpoint, refused), part.round + 1)
+            await self._setup.sync()
+            await self._ledger.advance(part, Stage.SETTLED, refused=batch)
+        elif refusal.limit is not None:
+            size = part.size if refusal.limit == "bytes" else part.rows
+            await self._ledger.learn(refusal.limit, size // 2)
+            what = f"Part {part.number}" if batch is None else f"Batch {batch}"
+            self._setup.notify(f"{what} is too large for the endpoint; smaller ones are made.")
+            self._leave_rows(part, part.round)
+            await self._ledger.advance(part, Stage.SETTLED, refused=batch)
         else:
-            # The next session sends its rows in a new part.
-            await self._ledger.advance(part, Stage.SETTLED, refused=batch.id)
-            raise StepFailed(f"the endpoint refused batch {batch.id} (part {part.number}): {text.strip()}")
-
-    async def _make_smaller(
-        self, part: Part, what: str, limit: str, size: int, *, refused: str | None = None
-    ) -> None:
-        """Send the rows of a part that is too large in smaller ones, as all others from now on."""
-        await self._ledger.learn(limit, size // 2)
-        self._setup.notify(f"{what} is too large for the endpoint; smaller ones are made.")
-        self._leave_rows(part, part.round)
-        await self._ledger.advance(part, Stage.SETTLED, refused=refused)
+            return False
+        return True
 
     async def _merge(self, part: Part) -> None:
         endpoint = self._endpoints.at(part.endpoint)
