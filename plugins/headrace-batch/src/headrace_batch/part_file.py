@@ -14,6 +14,9 @@ _LONGEST_ID = 64
 
 _DIGEST_SIZE = 16
 
+_BUFFER = 1 << 18
+"""Bytes that are written at once."""
+
 
 class RequestLine(msgspec.Struct):
     """A line, as far as it is read back."""
@@ -63,7 +66,7 @@ class PartWriter:
     def __init__(self, folder: Path, number: int) -> None:
         self._final = part_path(folder, number)
         self._path = self._final.with_suffix(".new")
-        self._file = self._path.open("wb")
+        self._file = self._path.open("wb", _BUFFER)
         self._digest = hashlib.blake2b(digest_size=_DIGEST_SIZE)
         self.rows: int = 0
         self.size: int = 0
