@@ -4,8 +4,8 @@
 
 Of an upload it counts the bytes and the lines, and notes the first ``custom_id``: the ids of a file must be
 consecutive numbers of seven digits after a letter, as `benchmarks.rows_memory.generate` makes them. A batch
-ends when it is looked at again, and no upload has come for two seconds: so all batches of a run are at the
-endpoint at the same time.
+ends when it is looked at again, and no upload has come for two seconds: on an idle machine, all batches of a
+run are then at the endpoint.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 A run with the engine ``batch``, from CSV, against `benchmarks.batch_server`. Short rows make lines of 0.2 kB,
 long ones of 2.4 kB. The files that headrace has made are also uploaded without it, and the files with the
 results are also downloaded without it: that is what the network takes. Then whole runs are made in one
-session, in which all batches are at the endpoint before one ends.
+session.
 """
 
 from __future__ import annotations

@@ -93,10 +93,13 @@ class PartBuilder:
         return writer.rows < requests and writer.size + len(line) <= size
 
     async def _plan(self, key: PartKey) -> None:
-        open_part = self._open[key]
+        open_part = self._open.pop(key)
         writer = open_part.writer
-        digest = await anyio.to_thread.run_sync(writer.finish)  # a slow disk must not hold up uploads
-        del self._open[key]
+        try:
+            digest = await anyio.to_thread.run_sync(writer.finish)  # a slow disk must not hold up uploads
+        except BaseException:
+            writer.discard()
+            raise
         part = Part(
             number=open_part.number,
             rows=writer.rows,

@@ -16,6 +16,9 @@ _LONGEST_ID = 64
 _HASHED = "blake2-"
 _DIGEST_SIZE = 16
 
+_BUFFER = 1 << 18
+"""Bytes that are written at once."""
+
 CallKind = Literal["single", "steps", "samples"]
 """What calls a row has; see `EngineSetup.calls`."""
 
@@ -90,7 +93,7 @@ class PartWriter:
     def __init__(self, folder: Path, number: int) -> None:
         self._final = part_path(folder, number)
         self._path = self._final.with_suffix(".new")
-        self._file = self._path.open("wb")
+        self._file = self._path.open("wb", _BUFFER)
         self._digest = hashlib.blake2b(digest_size=_DIGEST_SIZE)
         self.rows: int = 0
         self.size: int = 0
