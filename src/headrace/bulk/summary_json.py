@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -14,11 +15,11 @@ from headrace.errors import WorkerLost
 
 def encode_summary(summary: Summary, out: str, table: str | None = None) -> str:
     """The summary as one JSON object on one line, with the files that the run wrote; see `summary_values`."""
-    return msgspec.json.encode(summary_values(summary) | {"out": out, "table": table}).decode()
+    return msgspec.json.encode(summary_values(summary, {"out": out, "table": table})).decode()
 
 
-def summary_values(summary: Summary) -> dict[str, Any]:
-    """The summary as values of JSON.
+def summary_values(summary: Summary, files: Mapping[str, str | None]) -> dict[str, Any]:
+    """The summary as values of JSON, with the members of ``files`` among them.
 
     Members are only added in later versions. Costs are strings, so that no digit is lost; what is unknown is
     null.
@@ -53,6 +54,7 @@ def summary_values(summary: Summary) -> dict[str, Any]:
         "rate": round(summary.rate, 6),
         "latency": None,
         "stopped_by": _stop_reason(summary),
+        **files,
         "steps": {name: attrs.asdict(counts) for name, counts in summary.steps.items()} or None,
         "samples": None if summary.samples is None else attrs.asdict(summary.samples),
     }
