@@ -64,6 +64,20 @@ def write_run(folder: Path, command: str = "headrace run in.csv --out out.jsonl"
     return write_output(folder / "out.jsonl", lines)
 
 
+def add_fingerprint(sidecar: Path, prompt: str, first_index: int) -> None:
+    """Let the run continue with another prompt, as with --keep-done."""
+    record = {"headrace": 2, "prompt": prompt, "model": "m", "id_column": "id"}
+    command = "headrace run in.csv --out out.jsonl"
+    with sidecar.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**record, "command": command}) + "\n")
+        file.write(json.dumps({"first_index": first_index}) + "\n")
+
+
+def damage(sidecar: Path) -> None:
+    """Let a sidecar be unreadable."""
+    sidecar.write_text("damaged\n", encoding="utf-8")
+
+
 @pytest.mark.anyio
 async def test_a_row_is_shown_whole_with_what_was_sent(tmp_path: Path) -> None:
     with opened(write_run(tmp_path)) as app:
@@ -181,6 +195,50 @@ async def test_two_runs_are_compared(tmp_path: Path) -> None:
             assert len((await get(app, "runs/0/compare/1", show=show))["pairs"]) == number
         assert (await get(app, "runs/0/compare/1", show="x"))[0] == 400
         assert (await get(app, "runs/0/compare/7"))[0] == 404
+
+
+@pytest.mark.anyio
+async def test_long_answers_are_compared_whole(tmp_path: Path) -> None:
+    words = [f"word{n}" for n in range(300)]
+    changed = [*words[:200], "other", *words[201:]]
+    shuffled = [f"new{n}" for n in range(2000)]
+    first = [make_line(n, answer=" ".join(words)) for n in range(2)]
+    second = [make_line(0, answer=" ".join(changed)), make_line(1, answer=" ".join(shuffled))]
+    one, other = write_output(tmp_path / "a.jsonl", first), write_output(tmp_path / "b.jsonl", second)
+    with opened(one, other) as app:
+        (pair, far) = (await get(app, "runs/0/compare/1"))["pairs"]
+    texts = [row["answer"] for row in pair["rows"]]
+    marked = [
+        [text[slice(*place)] for place in places] for text, places in zip(texts, pair["marks"], strict=True)
+    ]
+    assert marked == [["word200"], ["other"]]
+    assert [len(places) for places in far["marks"]] == [1, 1]  # too many differences are one
+    assert len(far["rows"][1]["answer"]) == 4000
+
+
+@pytest.mark.anyio
+async def test_a_line_of_the_batch_format_is_its_own_prompt(tmp_path: Path) -> None:
+    out = write_run(tmp_path, "headrace run in.jsonl --out out.jsonl", prompt=None, id_column="custom_id")
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}]}]
+    request = {"custom_id": "row 0", "url": "/v1/chat/completions", "method": "POST"}
+    content = json.dumps({**request, "body": {"model": "m", "messages": messages}})
+    (tmp_path / "in.jsonl").write_text(content + "\n", encoding="utf-8")
+    with opened(out) as app:
+        ((role, text),) = (await get(app, "runs/0/rows/1/prompt"))["messages"]
+    assert (role, json.loads(text["text"])) == ("user", messages[0]["content"])
+
+
+@pytest.mark.anyio
+async def test_each_line_has_the_prompt_that_it_was_made_with(tmp_path: Path) -> None:
+    out, sidecar = write_run(tmp_path), tmp_path / "out.jsonl.journal"
+    add_fingerprint(sidecar, prompt="Say {name}!", first_index=1)
+    with opened(out) as app:
+        texts = [(await get(app, f"runs/0/rows/{row}/prompt"))["messages"][-1][1]["text"] for row in (1, 2)]
+        assert texts == ["What is hose?", "Say ball!"]
+        damage(sidecar)
+        note = (await get(app, "runs/0/rows/1/prompt"))["note"]
+        assert note == "The prompt is not known: the sidecar of the run is missing beside the output."
+        assert await get(app, "runs/0/facts") == []
 
 
 @pytest.mark.anyio

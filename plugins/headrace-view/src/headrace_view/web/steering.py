@@ -15,7 +15,6 @@ from starlette.responses import Response
 from headrace import HeadraceError
 from headrace_view.runs import Runs
 
-
 _LONGEST = 1 << 16
 """Bytes of a change."""
 
