@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from headrace import HeadraceError
-from headrace_view.runs import Runs
-from headrace_view.web import Change, Guard, loopback_hosts, make_app
 from view_lines import make_line, write_output
+from view_requests import get, opened
 
-OWN = {"host": "127.0.0.1", "origin": "http://127.0.0.1"}
 CANARY = "a-secret-of-the-content"
 
 
@@ -25,33 +19,6 @@ CANARY = "a-secret-of-the-content"
 def anyio_backend() -> str:
     """The server of the page runs on asyncio only."""
     return "asyncio"
-
-
-@contextmanager
-def opened(*outputs: Path, **options: Any) -> Iterator[Guard]:
-    """The page about outputs."""
-    runs = Runs(outputs)
-    for number in range(len(outputs)):
-        runs.get(number)
-    while runs.step():
-        pass
-    yield Guard(make_app(runs, **options), "t", loopback_hosts("127.0.0.1"))
-    runs.close()
-
-
-async def get(app: Guard, path: str, **parameters: str) -> Any:
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        answer = await client.get(f"/t/api/{path}", params=parameters, headers=OWN)
-    return answer.json() if answer.status_code == 200 else (answer.status_code, answer.text)
-
-
-async def post(app: Guard, path: str, body: Any, kind: str = "application/json") -> tuple[int, str]:
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        answer = await client.post(f"/t/api/{path}", content=content, headers={**OWN, "content-type": kind})
-    return answer.status_code, answer.text
 
 
 def write_run(folder: Path, command: str = "headrace run in.csv --out out.jsonl", **facts: Any) -> Path:
@@ -274,44 +241,3 @@ async def test_unknown_runs_and_rows_are_not_found(tmp_path: Path) -> None:
         assert await get(app, "runs/5/rows") == (404, "no such run")
         assert (await get(app, "runs/0/rows/99"))[0] == 404
         assert await get(app, "runs/0/rows", page="x") == (400, "page: must be a number from 0")
-
-
-class FakeRuns:
-    """A live run that keeps what it is asked for."""
-
-    def __init__(self) -> None:
-        self.changes: list[Change] = []
-
-    def status(self, out: Path) -> Mapping[str, Any] | None:
-        return {"state": "running"}
-
-    def change(self, out: Path, change: Change) -> str:
-        if change.type == "set" and not change.value.isdecimal():
-            raise HeadraceError(f"{change.name}: must be a number")
-        self.changes.append(change)
-        return f"did {change.type}"
-
-
-@pytest.mark.anyio
-async def test_a_live_run_is_changed_only_with_buttons(tmp_path: Path) -> None:
-    out = write_output(tmp_path / "out.jsonl", [make_line(1)])
-    live = FakeRuns()
-    with opened(out, live=live) as app:
-        assert (await post(app, "runs/0/control", {"type": "pause"}))[0] == 404
-    with opened(out, live=live, control=True) as app:
-        assert (await get(app, "runs"))["control"]
-        assert await post(app, "runs/0/control", {"type": "pause"}) == (200, '{"message":"did pause"}')
-        change = {"type": "set", "name": "max-in-flight", "value": "40"}
-        assert (await post(app, "runs/0/control", change))[0] == 200
-        assert await post(app, "runs/0/control", {**change, "value": "x"}) == (
-            409,
-            "max-in-flight: must be a number",
-        )
-        for body in ({"type": "delete"}, {"type": "pause", "more": 1}, b"\xff", b"[" * 5000):
-            assert (await post(app, "runs/0/control", body))[0] == 400
-        assert (await post(app, "runs/0/control", {"type": "stop"}, "text/plain"))[0] == 415
-        assert (await post(app, "runs/9/control", {"type": "stop"}))[0] == 404
-        assert (await post(app, "runs/0/control", b" " * 100_000))[0] == 413
-    assert live.changes == [Change("pause"), Change("set", "max-in-flight", "40")]
-    with opened(out, control=True) as app:
-        assert (await post(app, "runs/0/control", {"type": "stop"}))[0] == 409
