@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from headrace import HeadraceError
-from headrace_view.runs import Runs
-from headrace_view.web import Change, Guard, loopback_hosts, make_app
 from view_lines import make_line, write_output
+from view_requests import get, opened
 
-OWN = {"host": "127.0.0.1", "origin": "http://127.0.0.1"}
 CANARY = "a-secret-of-the-content"
 
 
@@ -25,33 +19,6 @@ CANARY = "a-secret-of-the-content"
 def anyio_backend() -> str:
     """The server of the page runs on asyncio only."""
     return "asyncio"
-
-
-@contextmanager
-def opened(*outputs: Path, **options: Any) -> Iterator[Guard]:
-    """The page about outputs."""
-    runs = Runs(outputs)
-    for number in range(len(outputs)):
-        runs.get(number)
-    while runs.step():
-        pass
-    yield Guard(make_app(runs, **options), "t", loopback_hosts("127.0.0.1"))
-    runs.close()
-
-
-async def get(app: Guard, path: str, **parameters: str) -> Any:
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        answer = await client.get(f"/t/api/{path}", params=parameters, headers=OWN)
-    return answer.json() if answer.status_code == 200 else (answer.status_code, answer.text)
-
-
-async def post(app: Guard, path: str, body: Any, kind: str = "application/json") -> tuple[int, str]:
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        answer = await client.post(f"/t/api/{path}", content=content, headers={**OWN, "content-type": kind})
-    return answer.status_code, answer.text
 
 
 def write_run(folder: Path, command: str = "headrace run in.csv --out out.jsonl", **facts: Any) -> Path:
@@ -62,6 +29,20 @@ def write_run(folder: Path, command: str = "headrace run in.csv --out out.jsonl"
     (folder / "out.jsonl.journal").write_text(json.dumps(record) + "\n", encoding="utf-8")
     lines = [make_line(0, digest=0, reply={"reasoning_content": "It is long."}), make_line(1, digest=5)]
     return write_output(folder / "out.jsonl", lines)
+
+
+def add_fingerprint(sidecar: Path, prompt: str, first_index: int) -> None:
+    """Let the run continue with another prompt, as with --keep-done."""
+    record = {"headrace": 2, "prompt": prompt, "model": "m", "id_column": "id"}
+    command = "headrace run in.csv --out out.jsonl"
+    with sidecar.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**record, "command": command}) + "\n")
+        file.write(json.dumps({"first_index": first_index}) + "\n")
+
+
+def damage(sidecar: Path) -> None:
+    """Let a sidecar be unreadable."""
+    sidecar.write_text("damaged\n", encoding="utf-8")
 
 
 @pytest.mark.anyio
@@ -184,6 +165,50 @@ async def test_two_runs_are_compared(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+async def test_long_answers_are_compared_whole(tmp_path: Path) -> None:
+    words = [f"word{n}" for n in range(300)]
+    changed = [*words[:200], "other", *words[201:]]
+    shuffled = [f"new{n}" for n in range(2000)]
+    first = [make_line(n, answer=" ".join(words)) for n in range(2)]
+    second = [make_line(0, answer=" ".join(changed)), make_line(1, answer=" ".join(shuffled))]
+    one, other = write_output(tmp_path / "a.jsonl", first), write_output(tmp_path / "b.jsonl", second)
+    with opened(one, other) as app:
+        (pair, far) = (await get(app, "runs/0/compare/1"))["pairs"]
+    texts = [row["answer"] for row in pair["rows"]]
+    marked = [
+        [text[slice(*place)] for place in places] for text, places in zip(texts, pair["marks"], strict=True)
+    ]
+    assert marked == [["word200"], ["other"]]
+    assert [len(places) for places in far["marks"]] == [1, 1]  # too many differences are one
+    assert len(far["rows"][1]["answer"]) == 4000
+
+
+@pytest.mark.anyio
+async def test_a_line_of_the_batch_format_is_its_own_prompt(tmp_path: Path) -> None:
+    out = write_run(tmp_path, "headrace run in.jsonl --out out.jsonl", prompt=None, id_column="custom_id")
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}]}]
+    request = {"custom_id": "row 0", "url": "/v1/chat/completions", "method": "POST"}
+    content = json.dumps({**request, "body": {"model": "m", "messages": messages}})
+    (tmp_path / "in.jsonl").write_text(content + "\n", encoding="utf-8")
+    with opened(out) as app:
+        ((role, text),) = (await get(app, "runs/0/rows/1/prompt"))["messages"]
+    assert (role, json.loads(text["text"])) == ("user", messages[0]["content"])
+
+
+@pytest.mark.anyio
+async def test_each_line_has_the_prompt_that_it_was_made_with(tmp_path: Path) -> None:
+    out, sidecar = write_run(tmp_path), tmp_path / "out.jsonl.journal"
+    add_fingerprint(sidecar, prompt="Say {name}!", first_index=1)
+    with opened(out) as app:
+        texts = [(await get(app, f"runs/0/rows/{row}/prompt"))["messages"][-1][1]["text"] for row in (1, 2)]
+        assert texts == ["What is hose?", "Say ball!"]
+        damage(sidecar)
+        note = (await get(app, "runs/0/rows/1/prompt"))["note"]
+        assert note == "The prompt is not known: the sidecar of the run is missing beside the output."
+        assert await get(app, "runs/0/facts") == []
+
+
+@pytest.mark.anyio
 async def test_steps_samples_and_votes_are_shown(tmp_path: Path) -> None:
     lines = [
         make_line(0, steps={"topic": "garden", "verdict": {"score": 3}, "skipped": None}),
@@ -216,44 +241,3 @@ async def test_unknown_runs_and_rows_are_not_found(tmp_path: Path) -> None:
         assert await get(app, "runs/5/rows") == (404, "no such run")
         assert (await get(app, "runs/0/rows/99"))[0] == 404
         assert await get(app, "runs/0/rows", page="x") == (400, "page: must be a number from 0")
-
-
-class FakeRuns:
-    """A live run that keeps what it is asked for."""
-
-    def __init__(self) -> None:
-        self.changes: list[Change] = []
-
-    def status(self, out: Path) -> Mapping[str, Any] | None:
-        return {"state": "running"}
-
-    def change(self, out: Path, change: Change) -> str:
-        if change.type == "set" and not change.value.isdecimal():
-            raise HeadraceError(f"{change.name}: must be a number")
-        self.changes.append(change)
-        return f"did {change.type}"
-
-
-@pytest.mark.anyio
-async def test_a_live_run_is_changed_only_with_buttons(tmp_path: Path) -> None:
-    out = write_output(tmp_path / "out.jsonl", [make_line(1)])
-    live = FakeRuns()
-    with opened(out, live=live) as app:
-        assert (await post(app, "runs/0/control", {"type": "pause"}))[0] == 404
-    with opened(out, live=live, control=True) as app:
-        assert (await get(app, "runs"))["control"]
-        assert await post(app, "runs/0/control", {"type": "pause"}) == (200, '{"message":"did pause"}')
-        change = {"type": "set", "name": "max-in-flight", "value": "40"}
-        assert (await post(app, "runs/0/control", change))[0] == 200
-        assert await post(app, "runs/0/control", {**change, "value": "x"}) == (
-            409,
-            "max-in-flight: must be a number",
-        )
-        for body in ({"type": "delete"}, {"type": "pause", "more": 1}, b"\xff", b"[" * 5000):
-            assert (await post(app, "runs/0/control", body))[0] == 400
-        assert (await post(app, "runs/0/control", {"type": "stop"}, "text/plain"))[0] == 415
-        assert (await post(app, "runs/9/control", {"type": "stop"}))[0] == 404
-        assert (await post(app, "runs/0/control", b" " * 100_000))[0] == 413
-    assert live.changes == [Change("pause"), Change("set", "max-in-flight", "40")]
-    with opened(out, control=True) as app:
-        assert (await post(app, "runs/0/control", {"type": "stop"}))[0] == 409

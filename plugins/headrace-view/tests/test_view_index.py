@@ -173,6 +173,17 @@ def test_an_output_in_a_folder_that_cannot_be_written_has_its_index_in_the_cache
     place.close()
 
 
+def test_a_line_that_is_longer_than_a_read_is_read_whole(tmp_path: Path) -> None:
+    out = write_output(tmp_path / "out.jsonl", [make_line(0, answer="a" * 5_000_000), make_line(1)])
+    with out.open("ab") as file:
+        file.write(b'{"torn": "' + b"x" * 5_000_000)
+    builder, place = index_whole(out)
+    assert (builder.totals.rows, builder.totals.damaged, builder.is_whole) == (2, 0, True)
+    assert builder.size - builder.indexed == 5_000_010
+    builder.close()
+    place.close()
+
+
 def test_an_output_that_is_gone_is_named(tmp_path: Path) -> None:
     out = write_output(tmp_path / "out.jsonl", [make_line(1)])
     builder, place = index_whole(out)

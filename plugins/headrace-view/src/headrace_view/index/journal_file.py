@@ -9,7 +9,9 @@ from typing import BinaryIO
 
 import msgspec
 
-_CHUNK = 1 << 22
+_CHUNK, _FIRST_CHUNK = 1 << 22, 1 << 18
+"""Bytes of a read; the first one is short, so that the page soon has rows to show."""
+
 _COMPARED = 4096
 """Bytes at the beginning, and before the place, that must be the same for the lines before it to count."""
 
@@ -50,7 +52,7 @@ class JournalFile:
             if self.size < position.offset or _ends(file, position.offset) != (position.head, position.tail):
                 return None
             file.seek(position.offset)
-            content = file.read(_CHUNK)
+            content = file.read(_CHUNK if position.offset else _FIRST_CHUNK)
             while content and b"\n" not in content:
                 more = file.read(max(_CHUNK, len(content)))
                 if not more:
