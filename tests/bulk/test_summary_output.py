@@ -77,8 +77,8 @@ def test_the_json_has_stable_members() -> None:
     assert list(found) == [
         *("total", "done", "left", "done_before", "failed_before", "succeeded", "failed", "failures"),
         *("finish_reasons", "retries", "prompt_tokens", "completion_tokens", "cost", "possible_cost"),
-        *("unpriced", "elapsed", "rate", "latency", "stopped_by", "steps", "samples"),
-        *("out", "table"),
+        *("unpriced", "elapsed", "rate", "latency", "stopped_by", "out", "table"),
+        *("steps", "samples"),
     ]
     assert (found["done"], found["left"], found["failed"]) == (21, 1179, 4)
     assert (found["cost"], found["possible_cost"], found["table"]) == ("0.0000012", None, "t.csv")

@@ -18,7 +18,10 @@ def encode_summary(summary: Summary, out: str, table: str | None = None) -> str:
     return msgspec.json.encode(summary_values(summary, {"out": out, "table": table})).decode()
 
 
-def summary_values(summary: Summary, files: Mapping[str, str | None]) -> dict[str, Any]:
+_NO_FILES: Mapping[str, str | None] = {}
+
+
+def summary_values(summary: Summary, files: Mapping[str, str | None] = _NO_FILES) -> dict[str, Any]:
     """The summary as values of JSON, with the members of ``files`` among them.
 
     Members are only added in later versions. Costs are strings, so that no digit is lost; what is unknown is
