@@ -27,7 +27,7 @@ def test_a_run_is_left_looked_at_fetched_and_cancelled(
 
     with (
         anyio.from_thread.start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(endpoint_process(Behaviour(batch_time=0.5))) as endpoint,
+        portal.wrap_async_context_manager(endpoint_process(Behaviour(batch_time=2.0))) as endpoint,
     ):
         monkeypatch.setenv("OPENAI_BASE_URL", endpoint.base_url)
         monkeypatch.setattr("sys.argv", ["headrace", *shlex.split(f"{run} --out out.jsonl --detach")])
