@@ -210,6 +210,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     place.close()
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10**10), st.integers(0, 10**9)), max_size=50))
 def test_taking_out_what_was_added_leaves_nothing(rows: list[tuple[int, int]]) -> None:
     totals = Totals()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace_view.index import QueryError, RowQuery, count_rows, find_rows, open_for_reading
@@ -106,6 +106,7 @@ def expected(query: dict[str, Any]) -> list[dict[str, Any]]:
     return [line for line in _lines() if fits(line)]
 
 
+@settings(deadline=None)
 @given(FILTERS)
 def test_a_query_finds_what_it_means(database: Path, query: dict[str, Any]) -> None:
     lines = expected(query)
@@ -126,6 +127,7 @@ def test_words_in_quotes_follow_each_other(database: Path) -> None:
     assert ids(database, search="14 luck") == ["P-14"]
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=30))
 def test_any_search_is_text_and_no_query_language(database: Path, text: str) -> None:
     with open_for_reading(database) as connection:
