@@ -25,7 +25,8 @@ _EVERY = 0.5
 def bind(host: str, port: int) -> socket.socket:
     """A socket that is bound to an address; raises `SettingsError` if it cannot be."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family)
+    # With this protocol named, asyncio lets no part of a response wait for an acknowledgement.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
