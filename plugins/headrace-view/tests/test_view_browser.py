@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import pytest
 from markupsafe import Markup
 from playwright.sync_api import Browser, Page, expect
 
-from headrace_view.charts import Bucket
 from headrace_view.web import Change
 from view_browsing import CONTRASTS, UNNAMED, Served, chromium, serving
 from view_lines import encode, make_line, write_output
@@ -41,13 +40,6 @@ STATUS: dict[str, Any] = {
     "circuits": {"http://endpoint": "5 of 10 calls failed"},
     "limits": {"max-in-flight": 100, "budget": None},
 }
-
-
-def draw(buckets: Sequence[Bucket], *, width_seconds: float, live: bool) -> Mapping[str, str]:
-    """Charts that are quick to draw."""
-    done = sum(bucket.succeeded + bucket.failed for bucket in buckets)
-    svg = f'<svg class="chart" role="img" aria-label="{done} done" width="200" height="100"></svg>'
-    return dict.fromkeys(("throughput", "latency", "cost", "failures"), Markup(f"<figure>{svg}</figure>"))
 
 
 class LiveRun:
@@ -110,7 +102,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(browser: Browser, folder: Path) -> Iterator[Served]:
     """The page about both runs."""
-    with serving(folder / "a.jsonl", folder / "b.jsonl", draw=draw) as url:
+    with serving(folder / "a.jsonl", folder / "b.jsonl") as url:
         yield Served(url, browser)
 
 
@@ -253,7 +245,7 @@ def test_the_page_is_legible_and_named(served: Served, width: int, scheme: str) 
 def test_a_live_run_is_followed_and_steered(browser: Browser, tmp_path: Path) -> None:
     out, live = write_output(tmp_path / "live.jsonl", [make_line(0)]), LiveRun()
     with (
-        serving(out, live=live, control=True, draw=draw) as url,
+        serving(out, live=live, control=True) as url,
         Served(url, browser).window() as window,
     ):
         items = window.locator("#figures .value").first
@@ -287,7 +279,7 @@ def test_a_live_run_is_followed_and_steered(browser: Browser, tmp_path: Path) ->
 
 def test_without_content_there_is_none(browser: Browser, folder: Path) -> None:
     with (
-        serving(folder / "a.jsonl", content=False, draw=draw) as url,
+        serving(folder / "a.jsonl", content=False) as url,
         Served(url, browser).window() as window,
     ):
         window.locator("#rows .open").nth(1).click()

@@ -27,6 +27,7 @@ def view(
     import secrets
     import webbrowser
 
+    from headrace_view.live_runs import SocketRuns
     from headrace_view.runs import Runs
     from headrace_view.server import bind, serve
     from headrace_view.web import Guard, loopback_hosts, make_app
@@ -37,7 +38,7 @@ def view(
     token = secrets.token_urlsafe(24)
     shown = f"[{address}]" if ":" in address else address
     url = f"http://{shown}:{bound.getsockname()[1]}/{token}/"
-    app = make_app(runs, content=not no_content, control=control)
+    app = make_app(runs, content=not no_content, live=SocketRuns(), control=control)
 
     def announce() -> None:
         click.echo(f"{url}\nOnly who has this URL can open the page. Ctrl-C ends it.")

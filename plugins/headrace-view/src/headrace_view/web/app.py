@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from headrace.bulk import read_run_facts
+from headrace.pages import page_style
 from headrace_view.charts import render_charts
 from headrace_view.index import (
     Comparison,
@@ -64,6 +65,7 @@ def make_app(
     events = Events(runs, alive, draw, content=content)
     routes = [
         Route("/", _asset("index.html")),
+        Route("/static/base.css", _served(page_style().encode(), "text/css")),
         *(Route(f"/static/{name}", _asset(name)) for name in _asset_names()),
         Route("/api/runs", api.runs(control=control)),
         Route("/api/runs/{run:int}/facts", api.answer(api.facts)),
@@ -87,12 +89,14 @@ def _asset_names() -> list[str]:
 def _asset(name: str) -> Callable[[Request], Response]:
     """An endpoint that returns a file of the page."""
     content = (resources.files(__package__) / "static" / name).read_bytes()
-    media_type = _TYPES[name.rpartition(".")[2]]
+    return _served(content, _TYPES[name.rpartition(".")[2]])
 
-    def asset(request: Request) -> Response:
+
+def _served(content: bytes, media_type: str) -> Callable[[Request], Response]:
+    def endpoint(request: Request) -> Response:
         return Response(content, media_type=media_type)
 
-    return asset
+    return endpoint
 
 
 class _Api:
