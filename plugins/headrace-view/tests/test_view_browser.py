@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from markupsafe import Markup
 from playwright.sync_api import Browser, Page, expect
 
 from headrace_view.web import Change
