@@ -12,8 +12,9 @@ ANNOTATIONS = {
     ("headrace.pipeline.bulk_engines", "headrace.client"),
     ("headrace.pipeline.bulk_engines", "headrace.bulk.engine_setup"),
     ("headrace.pipeline.bulk_engines", "headrace.bulk.executor"),
+    ("headrace.pipeline.hookspecs", "headrace.bulk.control"),
 }
-"""Imports for annotations that may close a circle: errors carry calls and replies, engines get a run."""
+"""Imports for annotations that may close a circle: errors carry calls, engines and hooks get a run."""
 
 
 def test_imports_have_no_circles() -> None:

@@ -130,6 +130,10 @@ class BulkRun:
             return ItemFeed(*arguments)
         return CallFeed(*arguments, finish=self._finish)
 
+    def attach(self, executor: Executor) -> None:
+        """Name the executor before `perform` gets it, so that the run can be changed before it begins."""
+        self._executor = executor
+
     def stop(self) -> None:
         """Draw no more items; `perform` returns when those in flight are finished and written.
 
@@ -160,8 +164,11 @@ class BulkRun:
             resume()
 
     async def cancel(self, ids: Collection[str]) -> Cancellation:
-        """Let items fail that are in flight, or were not sent yet; see `Cancellation`."""
-        assert self._executor is not None  # the run is performed
+        """Let items fail that are in flight, or were not sent yet; see `Cancellation`.
+
+        The executor must be attached.
+        """
+        assert self._executor is not None
         return await cancel_items(ids, self._feed, self._executor, self._journal, self._check)
 
     def retry_failed(self) -> int:

@@ -242,6 +242,18 @@ async def test_failed_items_of_a_run_in_memory_are_not_sent_again(products: Path
         assert going.snapshot().out is None
 
 
+async def test_a_run_can_be_changed_before_its_first_call(products: Path) -> None:
+    endpoint = HeldEndpoint(held=False)
+    async with endpoint.client(max_in_flight=2) as client, started(endpoint, client, products) as going:
+        going.pause()
+        assert (await going.cancel(["P1"])).cancelled == ["P1"]
+        going.retry_failed()
+        going.resume()
+        result = await going.wait()
+    assert (result.succeeded, result.failed) == (9, 1)
+    assert len(endpoint.attempts) == 9
+
+
 async def test_many_items_are_cancelled_at_once(products: Path) -> None:
     endpoint = HeldEndpoint()
     ids = [f"P{number}" for number in range(30)]

@@ -71,6 +71,7 @@ class RunControl:
         events: ClientEvents | None = None,
         engine: str | None = None,
     ) -> None:
+        bulk.attach(executor)
         self._bulk = bulk
         self._executor = executor
         self._journal = journal if isinstance(journal, Journal) else None
