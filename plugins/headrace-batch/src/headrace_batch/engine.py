@@ -23,6 +23,8 @@ class BatchEngine:
     Args:
         max_requests: The largest number of rows in a batch.
         max_bytes: The largest size of a batch's file.
+        max_tokens: The most prompt tokens of a model in all batches that have not ended, as estimated.
+            Without it, a batch for which the endpoint has no room is created again when another has ended.
         poll: The longest time between two looks at a batch, in seconds.
         detach: Leave when all batches are created. The same run without it fetches the results.
         stragglers: "batch" sends rows that a batch did not finish in a further batch, "sync" as ordinary
@@ -49,6 +51,7 @@ class BatchEngine:
         *,
         max_requests: int = MOST_REQUESTS,
         max_bytes: int = MOST_BYTES,
+        max_tokens: int | None = None,
         poll: float = 60.0,
         detach: bool = False,
         stragglers: Literal["batch", "sync"] = "batch",
@@ -58,6 +61,7 @@ class BatchEngine:
         self._options = BatchOptions(
             max_requests=max_requests,
             max_bytes=max_bytes,
+            max_tokens=max_tokens,
             poll=poll,
             detach=detach,
             stragglers=stragglers,

@@ -16,12 +16,12 @@ import anyio.lowlevel
 
 from headrace import HeadraceError, Outcome, Request, RequestError, RunDetached
 from headrace.bulk import EngineSetup, ResultHandler, WorkItem
-from headrace.plugins import EncodedBody, encode_body, task_group
+from headrace.plugins import EncodedBody, encode_body, estimate_prompt_tokens, task_group
 from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
 from headrace_batch.options import BatchOptions
 from headrace_batch.part import Part
-from headrace_batch.part_builder import PartBuilder, PartKey
+from headrace_batch.part_builder import PartBuilder, PartKey, RowNeeds
 from headrace_batch.part_driver import LeftRows, PartDriver
 from headrace_batch.part_file import custom_id_of, decode_request_line, line_at, part_path, request_line
 from headrace_batch.part_schedule import PartSchedule
@@ -242,7 +242,8 @@ class BatchExecutor:
             url = endpoint.calls.endpoint.base_url
             key = PartKey(request.path, model, url, 0)
             reserved = self._money.estimate(request, content, endpoint.calls.endpoint)
-            await self._builder.add(key, line, item, reserved)
+            tokens = 0 if self._options.max_tokens is None else estimate_prompt_tokens(content)
+            await self._builder.add(key, line, item, RowNeeds(reserved, tokens))
         self._setup.drawn.park(item)
 
     def _place_large(self, item: WorkItem, size: int) -> None:
@@ -275,13 +276,13 @@ class BatchExecutor:
         for rows, old, round in left:
             path = part_path(self._ledger.folder, old.number)
             key = PartKey(old.path, old.model, old.endpoint, round)
-            share = Decimal(old.reserved) / max(1, old.rows)
+            needs = RowNeeds(Decimal(old.reserved) / max(1, old.rows), old.tokens // max(1, old.rows))
             for number, (item, line) in enumerate(rows):
                 if old.adopted:
                     self._setup.drawn.unpark(item)
                     await self._place(item)
                 else:
-                    await self._builder.add(key, line_at(path, line), item, share)
+                    await self._builder.add(key, line_at(path, line), item, needs)
                 if number % _ROWS_PER_TURN == 0:
                     await anyio.lowlevel.checkpoint()
 

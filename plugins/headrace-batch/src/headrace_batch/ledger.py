@@ -14,7 +14,7 @@ from headrace_batch.part import Part, Stage
 
 LEDGER = "ledger.jsonl"
 _FORMAT = 1
-_PLAN = ("rows", "size", "digest", "path", "model", "endpoint", "round", "reserved")
+_PLAN = ("rows", "size", "digest", "path", "model", "endpoint", "round", "reserved", "tokens")
 """The members of a part that are known when it is planned."""
 
 

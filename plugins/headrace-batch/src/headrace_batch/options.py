@@ -62,6 +62,8 @@ class BatchOptions:
     Attributes:
         max_requests: The largest number of rows in a batch.
         max_bytes: The largest size of a batch's file.
+        max_tokens: The most prompt tokens of a model in all batches that have not ended, as estimated; None
+            for no limit but the endpoint's own.
         poll: The longest time between two looks at a batch, in seconds.
         detach: Whether the session leaves when all batches are created.
         stragglers: How rows are sent that a batch did not finish: in a further batch, or as ordinary calls.
@@ -71,6 +73,7 @@ class BatchOptions:
 
     max_requests: int = attrs.field(default=MOST_REQUESTS, validator=_at_least_one)
     max_bytes: int = attrs.field(default=MOST_BYTES, validator=_at_least_one)
+    max_tokens: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least_one))
     poll: float = attrs.field(default=60.0, validator=_positive)
     detach: bool = False
     stragglers: Literal["batch", "sync"] = attrs.field(default="batch", validator=_is_way)
@@ -113,6 +116,12 @@ def click_options() -> Sequence[click.Option]:
             type=click.IntRange(min=1),
             metavar="BYTES",
             help=f"Largest size of a batch's file; default: {MOST_BYTES:,}.",
+        ),
+        click.Option(
+            ["--batch-max-tokens"],
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Most prompt tokens of a model in all batches that have not ended, as estimated.",
         ),
         click.Option(
             ["--batch-poll"],

@@ -97,6 +97,7 @@ class Part:
         endpoint: The base URL of the endpoint that gets it.
         round: How often its rows were in a batch before.
         reserved: USD of the budget that are reserved for it, as text.
+        tokens: Estimated prompt tokens of its rows; 0 if they do not matter.
         adopted: Whether another program has created its batch.
         stage: How far it is.
         file: The id of its file at the endpoint.
@@ -105,6 +106,7 @@ class Part:
         outstanding: How many of its rows this session waits for.
         drawn: How many of its rows this session has drawn.
         has_reservation: Whether this session has reserved its part of the budget.
+        has_room: Whether this session has found room for its tokens.
         done: How many of its rows the endpoint has finished.
         state: The last state of the batch that was seen, for people.
     """
@@ -118,6 +120,7 @@ class Part:
     endpoint: str
     round: int = 0
     reserved: str = "0"
+    tokens: int = 0
     adopted: bool = False
     stage: Stage = Stage.PLANNED
     file: str | None = None
@@ -126,6 +129,7 @@ class Part:
     outstanding: int = 0
     drawn: int = 0
     has_reservation: bool = False
+    has_room: bool = False
     done: int = 0
     state: str = ""
 
@@ -138,6 +142,16 @@ class Part:
     def at_endpoint(self) -> bool:
         """Whether the endpoint has a batch for it, or may have one, that is not merged."""
         return self.stage in {Stage.CREATING, Stage.CREATED, Stage.ENDED}
+
+    @property
+    def takes_room(self) -> bool:
+        """Whether its tokens count among those at the endpoint: a batch may be there that has not ended."""
+        return self.stage in {Stage.CREATING, Stage.CREATED} or (self.has_room and self.is_before_batch)
+
+    @property
+    def is_before_batch(self) -> bool:
+        """Whether no batch was created for it."""
+        return self.stage in {Stage.PLANNED, Stage.UPLOADING, Stage.UPLOADED}
 
     def advance(self, stage: Stage, changes: Mapping[str, Any]) -> None:
         """Note that the part has reached a stage.

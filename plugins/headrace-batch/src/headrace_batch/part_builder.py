@@ -32,6 +32,14 @@ class _Open:
     number: int
     writer: PartWriter
     reserved: Decimal = Decimal(0)
+    tokens: int = 0
+
+
+class RowNeeds(NamedTuple):
+    """What a row needs at the endpoint, as estimated: USD of the budget, and prompt tokens."""
+
+    reserved: Decimal
+    tokens: int
 
 
 class PartBuilder:
@@ -58,16 +66,17 @@ class PartBuilder:
         self._open: dict[PartKey, _Open] = {}
         self._next_number = max(ledger.parts, default=0) + 1
 
-    async def add(self, key: PartKey, line: bytes, item: WorkItem, reserved: Decimal) -> None:
+    async def add(self, key: PartKey, line: bytes, item: WorkItem, needs: RowNeeds) -> None:
         """Put a row into a part."""
-        while (open_part := self._open.get(key)) and not self._has_room(open_part.writer, line):
+        while (open_part := self._open.get(key)) and not self._has_room(open_part, line, needs.tokens):
             await self._plan(key)
         if open_part is None:
             number, self._next_number = self._next_number, self._next_number + 1
             open_part = self._open[key] = _Open(number, PartWriter(self._ledger.folder, number))
         self._rows.add(open_part.number, item, open_part.writer.size)
         open_part.writer.add(line)
-        open_part.reserved += reserved
+        open_part.reserved += needs.reserved
+        open_part.tokens += needs.tokens
 
     async def finish(self) -> None:
         """Plan the parts that are not full now."""
@@ -86,8 +95,10 @@ class PartBuilder:
             open_part.writer.discard()
         self._open.clear()
 
-    def _has_room(self, writer: PartWriter, line: bytes) -> bool:
-        limits = self._ledger.limits
+    def _has_room(self, open_part: _Open, line: bytes, tokens: int) -> bool:
+        most, limits, writer = self._options.max_tokens, self._ledger.limits, open_part.writer
+        if most is not None and open_part.tokens + tokens > most:
+            return False
         requests = min(self._options.max_requests, limits.get("requests", self._options.max_requests))
         size = min(self._options.max_bytes, limits.get("bytes", self._options.max_bytes))
         return writer.rows < requests and writer.size + len(line) <= size
@@ -110,6 +121,7 @@ class PartBuilder:
             endpoint=key.endpoint,
             round=key.round,
             reserved=str(open_part.reserved),
+            tokens=open_part.tokens,
             outstanding=writer.rows,
             drawn=writer.rows,
         )

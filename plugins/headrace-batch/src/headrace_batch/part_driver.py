@@ -112,7 +112,8 @@ class PartDriver:
 
     async def drive_new(self, part: Part, unsent: anyio.Semaphore) -> None:
         """Bring a part to its end; ``unsent`` is released when it is at the endpoint."""
-        if not self._try_reserve(part):  # drawing goes on, because resumed parts may have the budget
+        if not (self._find_room(part) and self._try_reserve(part)):
+            # Drawing goes on, because parts of an earlier session may take the room or the budget.
             unsent.release()
             await self._drive(part)
             return
@@ -175,12 +176,25 @@ class PartDriver:
                 raise
 
     async def _reserve(self, part: Part) -> bool:
-        """Wait until the budget has room for a part; False if the session leaves before."""
-        while not self._try_reserve(part):
+        """Wait until there is room for a part; False if the session leaves before."""
+        while not (self._find_room(part) and self._try_reserve(part)):
             await self._wait(_ROOM_WAIT, self._part_ended, self.stopping, self.finishing)
             if self.stopping.is_set() or self.finishing.is_set():
                 return False
         return True
+
+    def _find_room(self, part: Part) -> bool:
+        """Whether the tokens of a part fit beside those of the batches of its model that have not ended."""
+        if self._options.max_tokens is None or part.has_room:
+            return True
+        same = (part.endpoint, part.model)
+        tokens = sum(
+            each.tokens
+            for each in self._ledger.parts.values()
+            if each.takes_room and (each.endpoint, each.model) == same
+        )
+        part.has_room = not tokens or tokens + part.tokens <= self._options.max_tokens
+        return part.has_room
 
     def _try_reserve(self, part: Part) -> bool:
         part.has_reservation = part.has_reservation or self._money.reserve(Decimal(part.reserved))
