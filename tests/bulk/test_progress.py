@@ -19,8 +19,7 @@ import trio.testing
 
 import headrace
 from headrace import blocking
-from headrace.bulk import Run, Summary, run
-from headrace.bulk.progress import RunState
+from headrace.bulk import Run, RunSnapshot, Summary, run
 from headrace.bulk.progress.plain_lines import PlainLines
 from headrace.errors import CircuitOpen, SettingsError
 from headrace.policies import Stage
@@ -59,7 +58,7 @@ async def test_a_callback_gets_copies_of_the_totals_at_most_ten_times_a_second(
     assert not seen[0][1].counted
     last = seen[-1][1]
     assert last is not result
-    assert type(last) is Summary
+    assert type(last) is RunSnapshot
     assert (last.succeeded, last.counted, last.elapsed) == (100, True, result.elapsed)
     assert last._repr_html_() == result._repr_html_()
 
@@ -331,20 +330,39 @@ async def test_a_notebook_shows_a_widget_that_changes(
     assert done[0][0].startswith("0 of")
     assert done[-1] == ["10 of 10 done"]
     assert "<b>running</b>" in notebook.shown[0]
-    assert "<tr><th>In flight</th><td>1</td></tr>" in notebook.shown[1]
+    assert "<tr><th>In flight</th><td>1 of 1</td></tr>" in notebook.shown[1]
     assert "<b>ended</b>" in notebook.shown[-1]
     assert result.succeeded == 10
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.trio
+async def test_a_widget_shows_what_the_snapshot_says(
+    virtual_time: Any, products: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook = Notebook()
+    monkeypatch.setitem(sys.modules, "IPython", notebook)
+    async with (
+        FakeEndpoint(otherwise=SLOW).client(max_in_flight=4) as client,
+        run(client, products, prompt="{name}", progress="auto") as going,
+    ):
+        going.pause()
+        going.set_limit("max-in-flight", 3)
+        await trio.sleep(5)
+        assert going.snapshot().state == "paused"
+        for part in ("<b>paused</b>", "max-in-flight=3", "<td>0 of 3</td>", "<td>paused</td>"):
+            assert part in notebook.shown[-1]
+        going.resume()
+        await going.wait()
+    assert "<b>ended</b>" in notebook.shown[-1]
+
+
 def test_a_line_says_why_the_run_waits() -> None:
     lines: list[str] = []
-    state = RunState(
-        Summary(10, counted=False, waiting="refused\x1b\nby all " * 30), SimpleNamespace(in_flight=0)
-    )
-    PlainLines(lines.append, last=False).finish(state)
+    waiting = RunSnapshot(10, counted=False, waiting="refused\x1b\nby all " * 30, state="waiting")
+    PlainLines(lines.append, last=False).finish(waiting)
     assert lines == []
-    PlainLines(lines.append).finish(state)
+    PlainLines(lines.append).finish(waiting)
     assert re.fullmatch(
         r"0/10\+ · 0/s · 0 failed · 0 retries · 0 in flight · waiting: refused\\x1b by .*…", lines[0]
     )

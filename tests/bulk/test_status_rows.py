@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import blocking
-from headrace.bulk import RateHistory, Summary, failure_rows, read_status, status_rows
+from headrace.bulk import RateHistory, RunSnapshot, Summary, failure_rows, read_status, status_rows
 from headrace.bulk.item_result import ItemResult
-from headrace.bulk.progress import RunState
 from headrace.bulk.progress.notebook_widget import RunView
 from headrace.bulk.summary import SampleCounts, StepCounts
 from headrace.errors import InputError
@@ -21,14 +19,6 @@ from headrace.testing import Answer, FakeEndpoint
 from headrace.transports.memory import MemoryTransport
 
 HOSTILE = "<script>alert(1)</script>\x1b[2J\u202e\n" * 50
-
-
-@attrs.define
-class Calls:
-    """An executor with calls in flight."""
-
-    in_flight: int = 7
-    status: str = HOSTILE
 
 
 def status_of(text: str) -> dict[str, Any]:
@@ -39,7 +29,16 @@ def status_of(text: str) -> dict[str, Any]:
     summary.add(ItemResult(0, answered=True, elapsed=0.5, finish_reason=text))
     summary.add(ItemResult(1, code=text or "timeout", message=text, status=500))
     summary.elapsed, summary.stopped_by = 2.0, text or None
-    return RunState(summary, Calls(status=text)).status() | {"circuits": {text: text}, "engine": text}  # type: ignore[arg-type]
+    snapshot = RunSnapshot(
+        0,
+        state="waiting" if text else "running",
+        engine=text,
+        engine_status=text,
+        in_flight=7,
+        circuits={text: text},
+        limits={text: text},
+    )
+    return summary.copy_to(snapshot).to_dict()
 
 
 @given(st.text())
@@ -65,11 +64,12 @@ def test_the_rows_say_what_is_known() -> None:
 
 
 def test_the_limits_of_what_is_shown_stand_beside_it() -> None:
-    status = {"in_flight": 9, "max_in_flight": 10, "cost": None, "limits": {"budget": "5", "a-limit": 6000}}
+    limits = {"budget": "5", "a-limit": 6000, "b-limit": None}
+    status = {"in_flight": 9, "max_in_flight": 10, "cost": None, "limits": limits}
     rows = dict(status_rows(status))
-    assert (rows["In flight"], rows["Cost"], rows["Limit"]) == (
+    assert (rows["In flight"], rows["Cost"], rows["Limits"]) == (
         *("9 of 10", "not known of $5.00"),
-        "a-limit 6,000",
+        "budget=5 a-limit=6000 b-limit=none",
     )
     assert "Waiting" not in rows
 

@@ -32,6 +32,7 @@ async def test_classic_opens_after_five_failures_and_fails_fast() -> None:
     breaker, endpoint, recorder = Breaker.classic(), FakeEndpoint(otherwise=500), EventRecorder()
     async with endpoint.client([breaker], observers=[recorder]) as client:
         assert breaker.state(URL) == "closed"
+        assert breaker.open_circuits() == {}
         await fail(client, 5)
         assert breaker.state(URL) == breaker.state(URL + "/") == "open"
         with pytest.raises(headrace.CircuitOpen, match=r"next probe is due in [56]\d\.\d s") as caught:
@@ -41,6 +42,7 @@ async def test_classic_opens_after_five_failures_and_fails_fast() -> None:
     assert len(endpoint.attempts) == 5
     because = "injected 500 (POST /chat/completions: status 500; the endpoint failed)"
     assert f"is open ({because})" in str(caught.value)
+    assert breaker.open_circuits() == {URL: because}
     assert [(event.name, dict(event.data)) for event in recorder.events] == [
         ("circuit", {"endpoint": URL, "state": "open", "open_for": 60.0, "because": because})
     ]

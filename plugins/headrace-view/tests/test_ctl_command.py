@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -35,11 +36,11 @@ async def test_a_run_is_steered_by_commands(tmp_path: Path) -> None:
     async with held_run(out, endpoint) as going:
         status = await ctl(out, "status")
         assert status.exit_code == 0
-        assert status.output.splitlines()[:3] == [
-            f"{out}: running",
-            "  done       0/5, 0 failed",
-            "  in flight  2 of 2",
-        ]
+        lines = status.output.splitlines()
+        assert lines[0] == f"{out}: running"
+        assert "  Items      0 of 5 done, 5 left" in lines
+        assert "  In flight  2 of 2" in lines
+        assert "  Limits     max-in-flight=2 budget=none" in status.output
         changed = await ctl(out, "set", "max-in-flight=3", "budget=10", "requests-per-minute=6000")
         assert changed.output == (
             "max-in-flight: 2 → 3.\nbudget: none → 10.\nrequests-per-minute: none → 6000.\n"
@@ -48,7 +49,9 @@ async def test_a_run_is_steered_by_commands(tmp_path: Path) -> None:
         assert (await ctl(out, "pause")).exit_code == 0
         snapshot = json.loads((await ctl(out, "status", "--json")).output)
         assert (snapshot["state"], snapshot["limits"]["max-in-flight"]) == ("paused", 3)
-        assert "paused" in (await ctl(out, "status")).output
+        paused = (await ctl(out, "status")).output
+        assert paused.splitlines()[0] == f"{out}: paused"
+        assert re.search(r"  \d\d:\d\d:\d\d   budget: 10 → none\n", paused)
         assert (await ctl(out, "resume")).output == "Resumed: items are sent again.\n"
         cancelled = await ctl(out, "cancel", "r4", "nothing")
         assert cancelled.exit_code == 1

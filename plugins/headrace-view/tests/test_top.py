@@ -111,7 +111,7 @@ def test_a_screen_has_all_numbers_at_any_width(width: int) -> None:
     text = " ".join(" ".join(lines).split())
     for part in (
         *("answers.jsonl", "running", "65%", "650 of 1,000 done", "99 of 100", "p95 1.25 s"),
-        *("$0.1234 of $10.00", "83.3/s now", "about 4.70 s left", "requests-per-minute 6,000"),
+        *("$0.1234 of $10.00", "83.3/s now", "about 4.70 s left", "requests-per-minute=6000"),
         *("8 rate_limited 429", "slow"),
     ):
         assert part in text
@@ -251,7 +251,7 @@ def test_runs_are_found_by_their_sockets_in_private_folders(tmp_path: Path) -> N
 def test_the_command_asks_each_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime_folder = pytest.importorskip("headrace_view.control.runtime_folder")
     with tempfile.TemporaryDirectory(prefix="top") as folder, socket.socket(socket.AF_UNIX) as server:
-        monkeypatch.setattr(runtime_folder, "_folders", lambda: iter([Path(folder)]))
+        monkeypatch.setattr(runtime_folder, "socket_folders", lambda: iter([Path(folder)]))
         assert CliRunner().invoke(top).output == "No run is alive that takes control messages.\n"
         server.bind(f"{folder}/run.sock")
         server.listen()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+import headrace
 from control_runs import HeldEndpoint, held_run, until
 from headrace import ControlRefused
 from headrace.bulk import PauseRun, ResumeRun, SetLimit, StopRun, control_address
@@ -89,12 +91,27 @@ async def test_the_blocking_client_does_the_same(out: Path) -> None:
         connect(out)
 
 
-async def test_a_socket_that_no_one_serves_is_no_run(out: Path, tmp_path: Path) -> None:
+async def test_a_run_with_given_policies_is_steered(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(out.parent)
+    endpoint = HeldEndpoint()
+    async with (
+        endpoint.client(policies=[]) as client,
+        headrace.run(client, [{"id": "1"}], out=out.name, prompt="{id}") as going,
+    ):
+        await until(lambda: going.snapshot().in_flight == 1)
+        async with connect_async(out) as control:
+            assert (await control.status())["out"] == str(out)
+            await control.send(PauseRun())
+        assert going.snapshot().state == "paused"
+
+
+async def test_a_socket_that_no_one_serves_is_no_run(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(NoRunError, match="is not the output of a run"):
         connect(tmp_path / "other.jsonl")
-    async with HeldEndpoint().client() as client:  # its policies are given, so no plugin takes part
-        import headrace
-
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: [])  # no plugin is installed
+    async with HeldEndpoint().client() as client:
         await headrace.run(client, [], out=out, prompt="{name}")
     with pytest.raises(NoRunError, match="takes control messages"):
         connect(out)

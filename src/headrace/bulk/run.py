@@ -281,7 +281,7 @@ def run(
                     events=events,
                     engine=None if chosen is None else str(chosen.name),
                 )
-                return Session(bulk, executor, result, control, opened, display, events)
+                return Session(bulk, executor, result, control, display)
 
             async with prepared.table_at_end():
                 if chosen is not None:

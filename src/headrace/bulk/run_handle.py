@@ -20,9 +20,8 @@ from headrace.bulk.control.accompanied import accompanied
 from headrace.bulk.executor import Executor
 from headrace.bulk.output_line import OutputLine, decode_line
 from headrace.bulk.policy_limits import LimitValue
-from headrace.bulk.progress import ClientEvents, Display, RunState, shown
+from headrace.bulk.progress import Display, shown
 from headrace.bulk.result import Result
-from headrace.client import Client
 from headrace.errors import ClientStateError
 
 
@@ -34,17 +33,15 @@ class Session:
     executor: Executor
     result: Result
     control: RunControl
-    client: Client
     display: Display | None = None
-    events: ClientEvents | None = None
 
     async def perform(self) -> None:
         """Perform the run, and show its progress."""
-        async with accompanied(self.control, self.client):
+        async with accompanied(self.control):
             if self.display is None:
                 await self.bulk.perform(self.executor)
                 return
-            async with shown(self.display, RunState(self.result, self.executor, self.events)):
+            async with shown(self.display, self.control.snapshot):
                 await self.bulk.perform(self.executor)
 
 

@@ -6,10 +6,9 @@ from contextlib import AbstractAsyncContextManager
 
 import click
 
-from headrace.bulk import Summary
-from headrace.bulk.executor import Executor
-from headrace.bulk.progress import ClientEvents, Display, RunState, shown
+from headrace.bulk.progress import ClientEvents, Display, shown
 from headrace.bulk.progress.choice import has_bar
+from headrace.bulk.progress.display import TakeSnapshot
 from headrace.bulk.progress.plain_lines import PlainLines
 from headrace.bulk.progress.terminal_bar import TerminalBar
 
@@ -36,7 +35,7 @@ class ProgressDisplay(ClientEvents):
         else:
             click.echo(message, err=True)
 
-    def shown(self, summary: Summary, executor: Executor) -> AbstractAsyncContextManager[None]:
-        """Show the summary while a block runs."""
+    def shown(self, take_snapshot: TakeSnapshot) -> AbstractAsyncContextManager[None]:
+        """Show the run while a block runs."""
         display: Display = self._bar or PlainLines(self.print_line, last=False)
-        return shown(display, RunState(summary, executor, self))
+        return shown(display, take_snapshot)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import signal
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TypeAlias, TypeVar
 
 import anyio
 
+from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
 from headrace.bulk import BulkRun, Summary
 from headrace.bulk.control import RunControl
@@ -46,11 +47,14 @@ def accompany_with(
     display: ProgressDisplay,
     engine: str | None = None,
 ) -> Accompany:
-    """The context in which plugins accompany a run, and its control messages are taken."""
+    """The context in which a run is shown, and plugins accompany it."""
 
-    def accompany(executor: Executor) -> AbstractAsyncContextManager[None]:
+    @asynccontextmanager
+    @uninterrupted
+    async def accompany(executor: Executor) -> AsyncIterator[None]:
         control = RunControl(bulk, executor, journal, policies=client.policies, events=display, engine=engine)
-        return accompanied(control, client)
+        async with accompanied(control), display.shown(control.snapshot):
+            yield
 
     return accompany
 
@@ -71,7 +75,7 @@ async def perform(
         bulk: The run.
         executor: Makes the calls.
         resource: The client or the processes that the executor needs; open while the run is performed.
-        display: Shows the progress.
+        display: Prints lines.
         accompany: Makes the context in which the run is performed.
     """
     return await _perform(bulk, lambda: nullcontext(executor), resource, display, accompany, _FINISHED)
@@ -103,7 +107,6 @@ async def _perform(
                 resource,
                 open_executor() as executor,
                 accompany(executor),
-                display.shown(bulk.summary, executor),
             ):
                 await bulk.perform(executor)
         signals.cancel_scope.cancel()

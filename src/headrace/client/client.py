@@ -114,7 +114,7 @@ class Client(CallRunner):
         self._any_model = all(endpoint.models is None for endpoint in self._endpoints)
         self._endpoints_by_model = {}
         self._timeout = timeout if isinstance(timeout, Timeout) else core.timeouts()
-        self._plugins = plugins = Plugins() if policies is None else None
+        plugins = Plugins() if policies is None else None
         active, observing = resolve_policies(policies, observers, plugins, settings)
         self._transport = choose_transport(transport, plugins, settings)
         check_keywords_have_effect(

@@ -85,7 +85,7 @@ def headrace_engines() -> Iterable[Engine] | None:
 def headrace_run_context(control: RunControl) -> AbstractAsyncContextManager[object] | None:
     """A context in which a bulk run is performed, for example one that serves its control messages.
 
-    Called when a run with an output file begins, unless its client was made with ``policies=``. The context
+    Called when a run with an output file begins, also if its client was made with ``policies=``. The context
     is entered in a task of its own before the first call, and left when the run ends or is cancelled. An
     error of it is logged as a warning, and the run goes on. Since 0.2.
 

@@ -16,6 +16,7 @@ from headrace.bulk import Run, RunSnapshot, SetLimit, encode_message, run
 from headrace.bulk.control.records import read_changes
 from headrace.bulk.run_facts import read_run_facts
 from headrace.errors import CallCancelled, ControlRefused
+from headrace.policies import Send, Stage
 
 Lines = Callable[[Path], list[dict[str, Any]]]
 pytestmark = pytest.mark.anyio
@@ -230,6 +231,21 @@ async def test_failed_items_are_sent_again_in_the_same_run(products: Path, read_
     assert [id for id, good in seen if good] == [request.id for request in endpoint.attempts[1:]]
     async with endpoint.client() as client:
         assert (await started(endpoint, client, products)).succeeded == 0
+
+
+async def test_the_circuits_of_a_client_that_was_open_before_are_known(products: Path) -> None:
+    class Fuse:
+        name, stage = "fuse", Stage.PROTECT
+
+        def wrap(self, send: Send) -> Send:
+            return send
+
+        def open_circuits(self) -> dict[str, str]:
+            return {"http://fake.test/v1": "500 five times"}
+
+    endpoint = HeldEndpoint()
+    async with endpoint.client([Fuse()]) as client, started(endpoint, client, products) as going:
+        assert going.snapshot().circuits == {"http://fake.test/v1": "500 five times"}
 
 
 async def test_failed_items_of_a_run_in_memory_are_not_sent_again(products: Path) -> None:

@@ -161,6 +161,14 @@ class Breaker:
         state: Literal["closed", "open", "half_open"] = circuit.state.value if circuit else "closed"
         return state
 
+    def open_circuits(self) -> dict[str, str]:
+        """Why circuits are open, by base URL; for the snapshot of a bulk run."""
+        return {
+            url: self._open_reasons[url]
+            for url, circuit in self._circuits.items()
+            if circuit.state is CircuitState.OPEN
+        }
+
     def reset(self) -> None:
         """Forget all circuits: they used the clock of an event loop that has ended."""
         self._circuits.clear()

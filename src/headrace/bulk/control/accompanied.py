@@ -12,8 +12,8 @@ import anyio.abc
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
 from headrace.bulk.control.run_control import RunControl
-from headrace.client import Client
 from headrace.errors import HeadraceError
+from headrace.pipeline.plugin_manager import Plugins
 
 _log = logging.getLogger("headrace")
 
@@ -23,13 +23,13 @@ _CLOSE_TIMEOUT = 5.0
 
 @asynccontextmanager
 @uninterrupted
-async def accompanied(control: RunControl, client: Client) -> AsyncIterator[None]:
+async def accompanied(control: RunControl) -> AsyncIterator[None]:
     """Open the contexts of ``headrace_run_context`` during the block, each in its own task.
 
-    An error of a plugin is logged as one warning. A run without an output file has no such contexts, and
-    neither has one whose client was made with its own policies.
+    An error of a plugin is logged as one warning. A run without an output file has no such contexts. The
+    plugins are asked also if the client was made with its own policies: what accompanies a run is no policy.
     """
-    contexts = _contexts(control, client)
+    contexts = _contexts(control)
     if not contexts:
         yield
         return
@@ -42,11 +42,11 @@ async def accompanied(control: RunControl, client: Client) -> AsyncIterator[None
         group.cancel_scope.deadline = anyio.current_time() + _CLOSE_TIMEOUT
 
 
-def _contexts(control: RunControl, client: Client) -> list[tuple[str, AbstractAsyncContextManager[object]]]:
-    if client._plugins is None or control.out is None:
+def _contexts(control: RunControl) -> list[tuple[str, AbstractAsyncContextManager[object]]]:
+    if control.out is None:
         return []
     try:
-        found = client._plugins.call("headrace_run_context", control=control)
+        found = Plugins().call("headrace_run_context", control=control)
     except HeadraceError as error:
         _log.warning("%s", error)
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ from headrace.bulk.control.replies import Done, Refused
 from headrace.bulk.control.snapshot import RunSnapshot, RunStatus
 from headrace.bulk.executor import Executor
 from headrace.bulk.journal import Journal
+from headrace.bulk.policy_circuits import open_circuits
 from headrace.bulk.policy_limits import LimitValue
 from headrace.bulk.progress import ClientEvents
 from headrace.bulk.result_store import ResultStore
@@ -75,6 +77,8 @@ class RunControl:
         self._bulk = bulk
         self._executor = executor
         self._journal = journal if isinstance(journal, Journal) else None
+        self._out = None if self._journal is None else os.path.abspath(self._journal.path)
+        self._policies = policies
         self._events = events
         self._engine = engine
         self._limits = RunLimits(executor, policies, engine)
@@ -82,8 +86,8 @@ class RunControl:
 
     @property
     def out(self) -> str | None:
-        """The output file; None in memory or on stdout."""
-        return None if self._journal is None else str(self._journal.path)
+        """The absolute path of the output file; None in memory or on stdout."""
+        return self._out
 
     def announce(self, address: str) -> None:
         """Write to the journal's sidecar where this run takes control messages; see `control_address`."""
@@ -141,13 +145,20 @@ class RunControl:
                 engine_status=getattr(self._executor, "status", ""),
                 in_flight=0 if bulk.ended else self._executor.in_flight,
                 max_in_flight=self._limits.max_in_flight,
-                circuits={} if self._events is None else self._events.open_circuits,
+                circuits=self._open_circuits(),
                 limits=self._limits.values(),
                 changes=tuple(self._changes),
             )
         )
         snapshot.elapsed = bulk.elapsed
+        if self._events is not None:  # it also knows the retries of items that are not done
+            snapshot.retries = max(snapshot.retries, self._events.retries)
         return snapshot
+
+    def _open_circuits(self) -> dict[str, str]:
+        """Those of this process, and of worker processes, which report theirs as events."""
+        reported = {} if self._events is None else self._events.open_circuits
+        return {**reported, **open_circuits(self._policies)}
 
     def _state(self) -> RunStatus:
         bulk = self._bulk

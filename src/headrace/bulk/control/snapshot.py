@@ -27,12 +27,12 @@ class RunSnapshot(Summary):
         run: The id of the run, the same in all sessions; empty without a journal.
         state: "running", "paused", "waiting" (for the endpoint), "stopping" or "ended".
         time: When it was taken, in seconds since 1970.
-        out: The output; None in memory or on stdout.
+        out: The absolute path of the output; None in memory or on stdout.
         engine: The name of the engine that makes the calls; None for ordinary calls.
         engine_status: What the engine says of itself.
         in_flight: The number of calls in flight.
         max_in_flight: The most calls in flight; None if the engine has no such limit.
-        circuits: Why circuits are open, by endpoint. Known if headrace made the client.
+        circuits: Why circuits are open, by endpoint.
         limits: The limits that can be changed, by name; a limit that is not set is None.
         changes: The last changes of limits, oldest first.
     """
@@ -60,9 +60,10 @@ class RunSnapshot(Summary):
         Members are only added in later versions. Amounts are strings, so that no digit is lost; what is
         unknown is null.
         """
-        return msgspec.json.encode(self._values()).decode()
+        return msgspec.json.encode(self.to_dict()).decode()
 
-    def _values(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
+        """The members of `to_json`, as values of JSON."""
         time_left = self.time_left
         return {
             "type": "status",
@@ -80,5 +81,5 @@ class RunSnapshot(Summary):
             "waiting": self.waiting,
             "circuits": dict(self.circuits),
             "limits": dict(self.limits),
-            "changes": list(self.changes),
+            "changes": msgspec.to_builtins(self.changes),
         }

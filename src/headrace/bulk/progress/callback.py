@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from headrace.bulk.progress.run_state import RunState
 from headrace.bulk.summary import Summary
+
+if TYPE_CHECKING:
+    from headrace.bulk.control.snapshot import RunSnapshot
 
 
 class ProgressCallback:
-    """Calls a function with a copy of the totals when they have changed, and at the end; see `Display`."""
+    """Calls a function with the snapshot when the totals have changed, and at the end; see `Display`."""
 
     first: float = 0.0
     interval: float = 0.1
@@ -20,20 +22,19 @@ class ProgressCallback:
         self._reported: tuple[Any, ...] = ()
         self._has_failed = False
 
-    def show(self, state: RunState) -> None:
+    def show(self, run: RunSnapshot) -> None:
         """See `Display`."""
-        summary = state.summary
-        now = (summary.done, summary.total, summary.counted, summary.waiting)
+        now = (run.done, run.total, run.counted, run.waiting)
         if now != self._reported:
             self._reported = now
-            self._call(summary)
+            self._call(run)
 
-    def finish(self, state: RunState) -> None:
+    def finish(self, run: RunSnapshot) -> None:
         """See `Display`; a function that has raised is not called again."""
         if not self._has_failed:
-            self._call(state.summary)
+            self._call(run)
 
     def _call(self, summary: Summary) -> None:
         self._has_failed = True
-        self._function(summary.snapshot())
+        self._function(summary)
         self._has_failed = False

@@ -9,15 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from headrace._support.text import shortened
 from headrace._support.units import format_rate
 from headrace.bulk.progress.rate_history import RateHistory
-from headrace.bulk.progress.run_state import RunState
 from headrace.bulk.progress.status_rows import failure_rows, status_is_alive, status_rows
+
+if TYPE_CHECKING:
+    from headrace.bulk.control.snapshot import RunSnapshot
 
 _SPARKS = 24
 _MOST_FAILURES = 5
@@ -96,13 +98,13 @@ class NotebookWidget:
         self._shown = ""
         self._history = RateHistory()
 
-    def show(self, state: RunState) -> None:
+    def show(self, run: RunSnapshot) -> None:
         """See `Display`."""
-        self._show(state.status())
+        self._show(run.to_dict())
 
-    def finish(self, state: RunState) -> None:
+    def finish(self, run: RunSnapshot) -> None:
         """See `Display`."""
-        self._show(state.status() | {"state": "ended"})
+        self._show(run.to_dict() | {"state": "ended"})
 
     def _show(self, status: Mapping[str, Any]) -> None:
         self._history.add(time.monotonic(), status["done"])

@@ -5,8 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from headrace.bulk.progress.run_state import RunState
+from headrace.bulk.progress.run_words import activity, items_done, time_left, wait_reason
+
+if TYPE_CHECKING:
+    from headrace.bulk.control.snapshot import RunSnapshot
 
 
 class PlainLines:
@@ -24,16 +28,16 @@ class PlainLines:
         self._print_line = print_line or _print_to_stderr
         self._last = last
 
-    def show(self, state: RunState) -> None:
+    def show(self, run: RunSnapshot) -> None:
         """See `Display`."""
-        why = state.wait_reason
-        parts = [state.done, state.activity, f"waiting: {why}" if why else state.time_left]
+        why = wait_reason(run)
+        parts = [items_done(run), activity(run), f"waiting: {why}" if why else time_left(run)]
         self._print_line(" · ".join(part for part in parts if part))
 
-    def finish(self, state: RunState) -> None:
+    def finish(self, run: RunSnapshot) -> None:
         """See `Display`."""
         if self._last:
-            self.show(state)
+            self.show(run)
 
 
 def _print_to_stderr(line: str) -> None:

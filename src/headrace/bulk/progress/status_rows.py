@@ -1,4 +1,4 @@
-"""A run in words: the rows that the widget of a notebook and `headrace top` show.
+"""A run in words: the rows that the widget of a notebook, `headrace top` and `headrace ctl` show.
 
 The status of a run is a mapping, as in the reply to a control message. Members are only added in later
 versions, so one that is missing is unknown.
@@ -12,9 +12,6 @@ from typing import Any
 
 from headrace._support.text import shortened
 from headrace._support.units import format_duration, format_rate, format_usd
-
-_OWN_ROWS = ("max-in-flight", "budget")
-"""The limits that stand beside what they limit."""
 
 
 def status_rows(status: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -60,11 +57,8 @@ def status_rows(status: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     if samples := get("samples"):
         rows.append(("Samples", ", ".join(f"{number:,} {what}" for what, number in samples.items())))
-    rows += [
-        ("Limit", f"{name} {_limit(value)}")
-        for name, value in limits.items()
-        if name not in _OWN_ROWS and value is not None
-    ]
+    if limits:  # in the form in which they are set
+        rows.append(("Limits", " ".join(f"{name}={_limit(value)}" for name, value in limits.items())))
     if engine := " ".join(filter(None, (get("engine"), get("engine_status")))):
         rows.append(("Engine", engine))
     if get("waiting"):
@@ -122,4 +116,4 @@ def _cost(cost: Any, budget: Any) -> str:
 
 
 def _limit(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int | float) else str(value)
+    return "none" if value is None else str(value)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from headrace.bulk.progress.run_state import RunState
+from headrace.bulk.progress.run_words import activity, items_done, time_left, wait_reason
+
+if TYPE_CHECKING:
+    from headrace.bulk.control.snapshot import RunSnapshot
 
 
 class TerminalBar:
@@ -30,29 +35,29 @@ class TerminalBar:
         """Print a line above the bar."""
         self._live.console.print(message, markup=False, highlight=False)
 
-    def show(self, state: RunState) -> None:
+    def show(self, run: RunSnapshot) -> None:
         """See `Display`."""
         self._live.start()  # does nothing if it was started
-        summary, why = state.summary, state.wait_reason
-        done, total = state.done, None
-        if summary.counted:  # without a total, the bar moves to and fro
-            share = summary.done / summary.total if summary.total else 0
-            done, total = f"{share:>4.0%}  {done}", summary.total
+        why = wait_reason(run)
+        done, total = items_done(run), None
+        if run.counted:  # without a total, the bar moves to and fro
+            share = run.done / run.total if run.total else 0
+            done, total = f"{share:>4.0%}  {done}", run.total
         self._bar.update(
             self._task,
-            completed=summary.done,
+            completed=run.done,
             total=total,
             done=done,
-            left="waiting" if why else state.time_left,
+            left="waiting" if why else time_left(run),
         )
-        lines = [Text(state.activity, no_wrap=True, overflow="ellipsis")]
+        lines = [Text(activity(run), no_wrap=True, overflow="ellipsis")]
         if why:
             lines.append(Text(f"waiting: {why}"))
         self._live.update(Group(self._bar, *lines), refresh=True)
 
-    def finish(self, state: RunState) -> None:
+    def finish(self, run: RunSnapshot) -> None:
         """See `Display`; the bar stays on the screen as it is then."""
         try:
-            self.show(state)
+            self.show(run)
         finally:
             self._live.stop()

@@ -30,7 +30,7 @@ def socket_path(out: str | os.PathLike[str]) -> Path:
     """
     name = hashlib.blake2b(os.fsencode(os.path.realpath(out)), digest_size=8).hexdigest() + ".sock"
     problems = []
-    for folder in _folders():
+    for folder in socket_folders():
         path = folder / name
         if len(os.fsencode(path)) > _LONGEST_PATH:
             problems.append(f"{folder}: too long for the path of a socket")
@@ -44,7 +44,8 @@ def socket_path(out: str | os.PathLike[str]) -> Path:
     raise HeadraceError(f"no folder for its socket: {'; '.join(problems)}; set XDG_RUNTIME_DIR")
 
 
-def _folders() -> Iterator[Path]:
+def socket_folders() -> Iterator[Path]:
+    """The folders in which sockets of runs can be, the first choice first; they may not exist."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime and os.path.isabs(runtime):
         yield Path(runtime, "headrace")

@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from headrace_view.control import ControlClient  # type: ignore[import-not-found,unused-ignore]
+    from headrace_view.control import ControlClient
 
 _TIMEOUT = 1.0
 """Seconds for the reply of a run in the list."""
@@ -33,8 +33,8 @@ def top(out: str | None) -> None:
     """
     from rich.console import Console
 
-    from headrace_view.control import NoRunError, connect  # type: ignore[import-not-found,unused-ignore]
-    from headrace_view.control.runtime_folder import _folders as socket_folders  # type: ignore[import-not-found,unused-ignore]
+    from headrace_view.control import NoRunError, connect
+    from headrace_view.control.runtime_folder import socket_folders
     from headrace_view.top.alive_runs import alive_runs
     from headrace_view.top.watch import watch_run, watch_runs
 
@@ -48,7 +48,7 @@ def top(out: str | None) -> None:
 def _connect(path: Path) -> ControlClient:
     import socket
 
-    from headrace_view.control import ControlClient  # type: ignore[import-not-found,unused-ignore]
+    from headrace_view.control import ControlClient
 
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(_TIMEOUT)
