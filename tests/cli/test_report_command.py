@@ -102,7 +102,8 @@ def test_the_page_is_legible_at_any_width_in_light_and_dark(
 def test_the_page_names_the_prompt_and_the_command_without_keys(headrace: Any, questions: Any) -> None:
     ask = ("--prompt", "{text} sk-canary-7f3a", "--model", "m", "--param", "user=me:sk-other12345678")
     assert headrace.run("run", "questions.csv", *ask, "--out", "out.jsonl", "--limit", "3").code == 0
-    facts = json.loads((headrace.folder / "out.jsonl.journal").read_text(encoding="utf-8"))
+    sidecar = (headrace.folder / "out.jsonl.journal").read_text(encoding="utf-8")
+    facts = json.loads(sidecar.splitlines()[0])
     assert facts["command"] == (
         "headrace run questions.csv --prompt '{text} ***' --model m --param user=me:*** "
         "--out out.jsonl --limit 3"

@@ -13,13 +13,17 @@ import pytest
 
 import headrace
 import headrace.bulk
+import headrace.pages
 import headrace.plugins
 import headrace.testing
 from headrace.cli.scaffold import write_distribution
 from headrace.cli.scaffold.names import PluginNames
 from headrace.policies import Stage
 
-PUBLIC = {module.__name__: set(module.__all__) for module in (headrace, headrace.bulk, headrace.plugins)}
+PUBLIC = {
+    module.__name__: set(module.__all__)
+    for module in (headrace, headrace.bulk, headrace.pages, headrace.plugins)
+}
 PUBLIC["headrace.testing"] = set(headrace.testing.__all__)
 PLUGINS = Path(__file__).parents[2] / "plugins"
 SOURCES = sorted(PLUGINS.glob("*/src/**/*.py"))

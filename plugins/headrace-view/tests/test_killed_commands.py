@@ -18,7 +18,6 @@ from control_runs import HeldEndpoint, held_run, until
 from headrace.bulk import RunControl
 from headrace_view.control import connect_async
 
-
 COMMAND = [sys.executable, "-c", "from headrace_command import main; main()"]
 
 

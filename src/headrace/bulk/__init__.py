@@ -111,7 +111,6 @@ __all__ += [
     "json_values",
     "lock_run",
     "raise_file_limit",
-    "read_run_facts",
     "record_dropped_cost",
     "run_identity",
 ]
@@ -120,6 +119,7 @@ __all__ += [
 __all__ += [
     "RateHistory",
     "failure_rows",
+    "read_run_facts",
     "read_status",
     "status_rows",
 ]

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from headrace.errors import HeadraceError
+from headrace import HeadraceError
 from headrace_view.top.watch import StatusClient
 
 

@@ -11,8 +11,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from headrace import InputError
 from headrace.bulk import RateHistory, read_status
-from headrace.errors import InputError
 from headrace_view.top.keys import pressed_keys
 from headrace_view.top.screen import run_screen, runs_screen
 
