@@ -66,7 +66,7 @@ class LocalBudget:
     """
 
     def __init__(self, limit: Decimal, spent: Decimal = ZERO) -> None:
-        self.limit = limit
+        self.limit: Decimal = limit
         self.spent: Decimal = spent
         self.reserved: Decimal = ZERO
         self._waiting: WaitingQueue[Decimal] = WaitingQueue()

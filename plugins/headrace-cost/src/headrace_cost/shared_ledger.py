@@ -40,7 +40,7 @@ class Ledger:
     """
 
     def __init__(self, limit: Decimal, path: Path) -> None:
-        self.limit = limit
+        self.limit: Decimal = limit
         self._path = path
         self._process_id = str(os.getpid())
         self._reserved = ZERO

@@ -6,6 +6,7 @@ later versions. A version is raised when an old run would misunderstand a messag
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
@@ -77,7 +78,7 @@ class _Envelope(msgspec.Struct):
 
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_message = msgspec.json.Decoder(ControlMessage).decode
-encode_message = msgspec.json.Encoder().encode
+encode_message: Callable[[ControlMessage], bytes] = msgspec.json.Encoder().encode
 """The message as JSON, on one line without an end of line."""
 
 
