@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from headrace.bulk import bulk_run, run
+from headrace.bulk import run, stored_results
 from headrace.bulk.journal import Journal
 from headrace.errors import JournalError
 from headrace.testing import Answer, FakeEndpoint
@@ -116,7 +116,7 @@ async def test_what_the_run_does_itself_is_no_change(out: Path) -> None:
 async def test_the_run_is_stopped_while_its_calls_are_in_flight(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk_run, "_SYNC_INTERVAL", 0.01)
+    monkeypatch.setattr(stored_results, "_SYNC_INTERVAL", 0.01)
     rows = out.with_name("in.jsonl")
     rows.write_text("".join(json.dumps({"id": str(number), "text": "x"}) + "\n" for number in range(20)))
 

@@ -19,7 +19,7 @@ from tests.wire import media_files as files
 
 import headrace
 from headrace import Client
-from headrace.bulk import RowSource, Source, Task, process_executor, run
+from headrace.bulk import RowSource, Source, Task, run, worker_frames
 from headrace.bulk.worker_protocol import FrameStream
 from headrace.calls import Call
 from headrace.errors import InputError, JournalError
@@ -273,7 +273,7 @@ def test_a_row_that_lost_its_column_is_an_input_error() -> None:
 async def test_large_requests_go_to_a_worker_in_several_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = write_rows(20, present=[n for n in range(20) if n != 4])
     size = len(encode_body(body_of(Task(Source("rows.jsonl"), "?", "m", image="photo"))))
-    monkeypatch.setattr(process_executor, "_FRAME_SIZE", 3 * size)
+    monkeypatch.setattr(worker_frames, "_FRAME_SIZE", 3 * size)
     frames: list[int] = []
     send = FrameStream.send
 

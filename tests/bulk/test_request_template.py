@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.bulk import InputCheck, Item, Source, SourceKind, Task, WorkItem
-from headrace.bulk.process_executor import _worker_item
+from headrace.bulk.worker_frames import encode_item
 from headrace.bulk.worker_protocol import WorkerItem
 from headrace.calls import Request
 from headrace.errors import InputError
@@ -396,7 +396,7 @@ def test_any_row_has_a_request_that_can_be_sent_or_is_an_input_error(
     else:
         sent = encode_body(as_request(request, "m").body)
         worker_item = msgspec.msgpack.decode(
-            msgspec.msgpack.encode(_worker_item(WorkItem(0, "0", request))), type=WorkerItem
+            msgspec.msgpack.encode(encode_item(WorkItem(0, "0", request))), type=WorkerItem
         )
         received = worker_item.request
         assert (received.tags, received.priority, received.id) == (request.tags, request.priority, "0")

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import pty
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import anyio.to_thread
+import anyio
 import pytest
 
-from control_runs import HeldEndpoint, held_run, until
+from control_runs import HeldEndpoint, held_run
 from headrace.bulk import RunControl
 from headrace_view.control import connect_async
 
@@ -48,15 +47,17 @@ async def test_a_command_is_killed_while_the_run_replies_to_it(
     command = [*COMMAND, *(part.format(out) for part in arguments)]
 
     async def kill_and_reply(control: RunControl, line: bytes) -> bytes:
-        if process.poll() is None:
+        if process.returncode is None:
             process.kill()
-            await anyio.to_thread.run_sync(process.wait)
+            await process.wait()
         return await reply_to(control, line)
 
     monkeypatch.setattr(RunControl, "reply_to", kill_and_reply)
     async with held_run(out, endpoint) as going:
-        with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal) as process:
-            await until(lambda: process.poll() is not None)
+        async with await anyio.open_process(
+            command, stdin=terminal, stdout=terminal, stderr=terminal
+        ) as process:
+            await process.wait()
         assert process.returncode == -9
         assert going.snapshot().in_flight == 2
         async with connect_async(out) as other:

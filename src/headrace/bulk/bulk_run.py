@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Collection
 from typing import cast
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
 from headrace.bulk.call_feed import CallFeed
 from headrace.bulk.cancellation import Cancellation, cancel_items
-from headrace.bulk.chosen_items import ChosenItems
+from headrace.bulk.checked_input import CheckedInput
 from headrace.bulk.drawing_gate import DrawingGate
 from headrace.bulk.drawn_items import DrawnItems
+from headrace.bulk.endpoint_wait import EndpointWait
 from headrace.bulk.executor import Executor
 from headrace.bulk.hung_calls import drop_hung_calls
 from headrace.bulk.input_check import InputCheck
@@ -28,32 +27,17 @@ from headrace.bulk.result_store import ResultStore
 from headrace.bulk.retried_failures import check_can_retry, failed_so_far, remove_failed
 from headrace.bulk.row_calls import RowCalls, SingleCall
 from headrace.bulk.run_task import CallTask, RunTask
-from headrace.bulk.sources import Source
+from headrace.bulk.stored_results import StoredResults
 from headrace.bulk.summary import Summary
-from headrace.errors import DeadlineExceeded, InputError, JournalError, RunDetached, WorkerLost
+from headrace.errors import DeadlineExceeded, JournalError, RunDetached, WorkerLost
 
 _log = logging.getLogger("headrace")
-
-_SYNC_INTERVAL = 1.0
-"""Seconds between two syncs of the journal to the disk."""
 
 WAIT_FOR_ENDPOINT = 600.0
 """Seconds that a run waits for an endpoint without a success; the default."""
 
-_CHECK_INTERVAL, _CHECK_TIME = 0.01, 0.002
-"""Seconds between two parts of the check, and seconds of one part. Calls wait for a part to end."""
-
-_CATCH_UP_TIME = 0.05
-"""Seconds of the check between two passes: rows that need no call are drawn as fast as they are checked."""
-
-_SHORTEST_PAUSE = 0.5
-"""Seconds. A half-open circuit that makes its probes asks for a wait of 0."""
-
 PAUSED = "paused"
 """What a run waits for while it is paused."""
-
-_FIRST_BACKOFF, _LONGEST_BACKOFF = 2.0, 60.0
-"""Seconds of a pause for which the endpoint gave no length; doubled each time until a call succeeds."""
 
 
 class BulkRun:
@@ -84,7 +68,7 @@ class BulkRun:
     Attributes:
         drawn: The items that were drawn and are not finished.
         summary: The totals, updated during the run.
-        on_stored: Called after results were written.
+        results: Writes the results.
         on_replaced: Called after the output was replaced by one without the lines of failed items.
         ended: Whether `perform` has returned.
     """
@@ -116,19 +100,20 @@ class BulkRun:
             calls = SingleCall(cast(CallTask, task), journal)
         self._calls = calls
         self.drawn: DrawnItems = DrawnItems()
-        self._feed: ItemFeed = self._new_feed()
         self.summary: Summary = Summary(0) if summary is None else summary
         self.summary.total = total if isinstance(total, int) else 0
-        self.on_stored: Callable[[], None] = lambda: None
+        self.results: StoredResults = StoredResults(calls, journal, self.summary)
+        self._feed = self.results.feed = self._new_feed()
+        self._input = CheckedInput(task.source, self._check, self.summary, self._gate)
         self.on_replaced: Callable[[], None] = lambda: None
-        self._count()
+        self._input.count()
 
     def _new_feed(self) -> ItemFeed:
         source, gate = self._task.source, self._gate
         arguments = (source, self._calls, self._journal, self._pending, gate, self._check, self.drawn)
         if self._calls.is_single:
             return ItemFeed(*arguments)
-        return CallFeed(*arguments, finish=self._finish)
+        return CallFeed(*arguments, finish=self.results.finish)
 
     def attach(self, executor: Executor) -> None:
         """Name the executor before `perform` gets it, so that the run can be changed before it begins."""
@@ -214,68 +199,35 @@ class BulkRun:
         try:
             with anyio.move_on_after(self._deadline) as scope:
                 async with task_group() as group:
-                    group.start_soon(self._check_rest)
+                    group.start_soon(self._input.check_rest)
                     await self._make_passes(executor, started)
                     group.cancel_scope.cancel()
-                if summary.stopped_by is None:  # drawing may have skipped done items faster than the check
-                    self._advance(math.inf)
+                if summary.stopped_by is None:
+                    self._input.finish()
             if scope.cancelled_caught:
                 summary.stopped_by = DeadlineExceeded(f"the run's deadline of {self._deadline:g} s passed")
             if summary.stopped_by is None:
-                self._check_input()
+                self._input.check_unchanged()
         except (WorkerLost, RunDetached) as error:
             summary.stopped_by = error
         finally:
             summary.elapsed = anyio.current_time() - started
             self.ended = True
-            self._count()
-            await self._sync()
+            self._input.count()
+            await self.results.sync()
         return summary
-
-    async def _check_rest(self) -> None:
-        """Check the rest of the input beside the sending."""
-        while self._check is not None and self._check.reads_ahead and not self._check.finished:
-            await anyio.sleep(_CHECK_INTERVAL)
-            await self._check.fetch()
-            self._advance(_CHECK_TIME, only_fetched=True)
-
-    def _advance(self, seconds: float, *, only_fetched: bool = False) -> None:
-        if self._check is None:
-            return
-        try:
-            self._check.advance(seconds, only_fetched=only_fetched)
-        except InputError as error:
-            self.summary.stopped_by = self.summary.stopped_by or error
-            self._gate.stop()
-        self._count()
-
-    def _count(self) -> None:
-        check, summary = self._check, self.summary
-        if check is not None:
-            summary.total, summary.counted = check.total, check.finished
-            summary.done_before, summary.failed_before = check.done, check.failed
-
-    def _check_input(self) -> None:
-        """Notice a change of the input that came after its last row was read."""
-        source = self._task.source
-        if isinstance(source, Source | ChosenItems):
-            try:
-                source.check_unchanged()
-            except InputError as error:
-                self.summary.stopped_by = error
 
     async def _make_passes(self, executor: Executor, started: float) -> None:
         """Draw items until nothing is left, and wait for the endpoint in between."""
         summary, pending = self.summary, self._pending
-        waited_since, succeeded, backoff = started, 0, _FIRST_BACKOFF
+        wait = EndpointWait(self._wait_for_endpoint, started)
         while True:
             if await self._gate.wait_while_paused():
-                waited_since = anyio.current_time()
+                wait.begin_again()
             if self._gate.interrupted and not self.stopping:
                 await self._begin_again()
             await self._make_pass(executor, started)
-            if summary.succeeded > succeeded:
-                waited_since, succeeded, backoff = anyio.current_time(), summary.succeeded, _FIRST_BACKOFF
+            wait.note_successes(summary.succeeded)
             if self._gate.stopping.is_set():
                 return
             if pending.ended_by is not None:
@@ -285,16 +237,14 @@ class BulkRun:
             if pause is None:
                 if not self._feed.has_more and not self._gate.interrupted:
                     return
-                self._advance(_CATCH_UP_TIME)
+                self._input.catch_up()
                 continue  # the error concerned these items only, or many rows needed no call
-            left = waited_since + self._wait_for_endpoint - anyio.current_time()
-            seconds = min(backoff, left) if pause.seconds is None else pause.seconds
-            backoff = min(2 * backoff, _LONGEST_BACKOFF)
-            if seconds > left or left <= 0:
+            seconds = wait.next_pause(pause.seconds)
+            if seconds is None:
                 summary.stopped_by = pause.error
                 return
             summary.waiting = pause.reason or str(pause.error)
-            with anyio.move_on_after(max(seconds, _SHORTEST_PAUSE)):
+            with anyio.move_on_after(seconds):
                 await self._gate.stopping.wait()
             summary.waiting = PAUSED if self.paused else ""
 
@@ -302,16 +252,12 @@ class BulkRun:
         """Remove the lines of failed items, and draw from the beginning of the input what is not done."""
         assert isinstance(self._journal, Journal)
         assert self._check is not None
-        while not self._check.finished and not self.stopping:
-            await self._check.fetch()
-            self._advance(_CATCH_UP_TIME, only_fetched=True)
-            await checkpoint()
-        if self.stopping:  # the input is not valid
+        if not await self._input.finish_early():
             return
         try:
             if await remove_failed(self._journal, self._check, self.summary):
                 cancelled = self._feed.later_cancelled(self._journal.was_removed_id)
-                self._feed = self._new_feed()
+                self._feed = self.results.feed = self._new_feed()
                 if cancelled:
                     self._feed.cancel(cancelled, in_flight=False)
                 self.on_replaced()
@@ -319,20 +265,20 @@ class BulkRun:
             self._notify(f"The failed items are not sent again: {error}")
         finally:
             self._gate.proceed()
-        self._count()
+        self._input.count()
 
     async def _make_pass(self, executor: Executor, started: float) -> None:
         """Send the items that are not done, until the end of the input or until drawing stops early."""
 
         def handle(results: list[ItemResult]) -> None:
             self._calls.note_rejections(results)
-            self._store(self._pending.add(results))
+            self.results.store(self._pending.add(results))
             self._feed.take_back(len(results))
-            self._count()
+            self._input.count()
             self.summary.elapsed = anyio.current_time() - started
 
         async with task_group() as group:
-            group.start_soon(self._sync_regularly)
+            group.start_soon(self.results.sync_regularly)
             group.start_soon(self._feed.read_ahead)
             with anyio.CancelScope() as calls:
                 group.start_soon(drop_hung_calls, executor, self._gate.stopping, calls, self._notify)
@@ -341,36 +287,9 @@ class BulkRun:
                     group.start_soon(self._call_when_stopping, stop)
                 await executor.work(self._feed.items(), handle)
             group.cancel_scope.cancel()
-        self._store(self._pending.end_pass(exhausted=not self._feed.has_more))
+        self.results.store(self._pending.end_pass(exhausted=not self._feed.has_more))
 
     async def _call_when_stopping(self, stop: Callable[[], None]) -> None:
         await self._gate.stopping.wait()
         self._feed.take_back(0)  # so that it notices, even if no further result comes
         stop()
-
-    async def _sync_regularly(self) -> None:
-        while True:
-            await anyio.sleep(_SYNC_INTERVAL)
-            await self._sync()
-
-    async def _sync(self) -> None:
-        self._feed.note_done()
-        await self._calls.sync()
-        await self._journal.sync()
-
-    def _store(self, results: list[ItemResult]) -> None:
-        """Write what the calls have brought; the rows that need further calls get them."""
-        rows, calls = self._calls.handle(results)
-        for result in results:
-            self.summary.add_call(result)
-        for call in calls:
-            self._feed.add_call(call)
-        self._finish(rows)
-
-    def _finish(self, rows: list[ItemResult]) -> None:
-        """Write the lines first, then count: an item is done when its line is written."""
-        self._journal.append([row.index for row in rows], b"".join([row.line for row in rows]))
-        for row in rows:
-            self._feed.finish(row.index)
-            self.summary.add_item(row)
-        self.on_stored()

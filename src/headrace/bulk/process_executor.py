@@ -12,53 +12,32 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
-import attrs
 from anyio.lowlevel import checkpoint
 
 from headrace.bulk.executor import ResultHandler, WorkItem
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON
-from headrace.bulk.item_result import ItemResult, item_result
+from headrace.bulk.item_result import ItemResult
 from headrace.bulk.unfinished_calls import UnfinishedCalls
+from headrace.bulk.worker_frames import encode_frames, failed_result
 from headrace.bulk.worker_process import current_event_loop, pickle_for_worker, worker_process
-from headrace.bulk.worker_protocol import (
-    FrameStream,
-    WorkerItem,
-    WorkerOrder,
-    WorkerReport,
-    WorkerSetup,
-)
-from headrace.calls import Outcome
+from headrace.bulk.worker_protocol import FrameStream, WorkerOrder, WorkerReport, WorkerSetup
+from headrace.bulk.worker_state import WorkerState, shares
 from headrace.client import Client
 from headrace.errors import HeadraceError, SettingsError, WorkerLost
 from headrace.settings import SHARED_FOLDER, SPENT_BEFORE
-from headrace.wire.request_bodies import encode_body
 from headrace.wire.structured_output import ResponseFormat
 
 _FEWEST_AHEAD = 16
 """Minimum number of items that a worker holds in addition to its calls in flight, so that it never waits."""
 
-_FRAME_SIZE = 1 << 20
-"""Bytes of requests after which a frame is sent, so that images of many items are not encoded at once."""
-
 _MOST_DEATHS = 3
 _NOTHING = Decimal(0)
-
-
-@attrs.define(eq=False)
-class _Worker:
-    """The state of a worker in this process: its share of the calls, and its items."""
-
-    number: int
-    share: int
-    items: dict[int, WorkItem] = attrs.field(factory=dict)
-    in_flight: int = 0
-    orders: list[WorkerOrder] = attrs.field(factory=list)
-    unfinished: UnfinishedCalls | None = None
 
 
 class ProcessExecutor:
@@ -110,9 +89,9 @@ class ProcessExecutor:
         self._fail_on = sorted(fail_on)
         self._on_event = on_event
         self._spent = spent
-        self._shares = _shares(max_in_flight, processes)
+        self._shares = shares(max_in_flight, processes)
         self._limits: dict[str, int | float | str | None] = {}
-        self._workers: list[_Worker] = []
+        self._workers: list[WorkerState] = []
         self._items: Iterator[WorkItem] = iter(())
         self._returned: deque[WorkItem] = deque()
         self._results: list[ItemResult] = []
@@ -135,7 +114,7 @@ class ProcessExecutor:
     def max_in_flight(self, total: int) -> None:
         if total < len(self._shares):
             raise SettingsError(f"must be at least {len(self._shares)}, the number of processes")
-        self._shares = _shares(total, len(self._shares))
+        self._shares = shares(total, len(self._shares))
         for worker in self._workers:
             worker.share = self._shares[worker.number]
             worker.orders.append(WorkerOrder(in_flight=worker.share))
@@ -226,7 +205,7 @@ class ProcessExecutor:
     async def _supervise(self, number: int) -> None:
         """Keep the worker with this number running; replace it when it dies."""
         while self._failure is None:
-            worker = _Worker(number, self._shares[number])
+            worker = WorkerState(number, self._shares[number])
             worker.orders += [WorkerOrder(limit=limit) for limit in self._limits.items()]
             self._workers.append(worker)
             try:
@@ -243,7 +222,7 @@ class ProcessExecutor:
             self._returned.extend(worker.items.values())
             self._notify_waiters()
 
-    async def _work_with(self, worker: _Worker, frames: FrameStream[WorkerReport]) -> None:
+    async def _work_with(self, worker: WorkerState, frames: FrameStream[WorkerReport]) -> None:
         """Give a worker items and receive its results, until it dies."""
         setup = WorkerSetup(
             self._make_client,
@@ -264,7 +243,7 @@ class ProcessExecutor:
                 self._receive_report(worker, report)
             group.cancel_scope.cancel()
 
-    async def _send_items(self, worker: _Worker, frames: FrameStream[WorkerReport]) -> None:
+    async def _send_items(self, worker: WorkerState, frames: FrameStream[WorkerReport]) -> None:
         while True:
             changed = self._changed
             try:
@@ -276,29 +255,16 @@ class ProcessExecutor:
                     continue
                 worker.items.update((item.index, item) for item in items)  # they return if the worker dies
                 await checkpoint()  # there is no frame if all items fail
-                for frame in self._frames(worker, items):
+                for frame in encode_frames(items, partial(self._fail, worker)):
                     await frames.send(frame)
             except anyio.BrokenResourceError:
                 return  # the worker died; the task that receives its reports notices that too
 
-    def _frames(self, worker: _Worker, items: Sequence[WorkItem]) -> Iterator[list[WorkerItem]]:
-        """The items in frames of about `_FRAME_SIZE` at most; items that cannot be sent fail."""
-        frame, size = list[WorkerItem](), 0
-        for item in items:
-            try:
-                encoded = _worker_item(item)
-            except HeadraceError as error:
-                del worker.items[item.index]
-                self._results.append(_failed(item, error))
-                self._notify_waiters()
-                continue
-            frame.append(encoded)
-            size += len(encoded.body or b"")
-            if size >= _FRAME_SIZE:
-                yield frame
-                frame, size = [], 0
-        if frame:
-            yield frame
+    def _fail(self, worker: WorkerState, item: WorkItem, error: HeadraceError) -> None:
+        """Let an item fail that cannot be sent to a worker."""
+        del worker.items[item.index]
+        self._results.append(failed_result(item, error))
+        self._notify_waiters()
 
     def _draw(self, most: int) -> list[WorkItem]:
         items: list[WorkItem] = []
@@ -315,7 +281,7 @@ class ProcessExecutor:
             self._notify_waiters()
         return items
 
-    def _receive_report(self, worker: _Worker, report: WorkerReport) -> None:
+    def _receive_report(self, worker: WorkerState, report: WorkerReport) -> None:
         if report.failure:
             self._failure = SettingsError(f"a worker process cannot start: {report.failure}")
         worker.in_flight = report.in_flight
@@ -329,25 +295,3 @@ class ProcessExecutor:
         for name, data in report.events:
             self._on_event(name, data)
         self._notify_waiters()
-
-
-def _shares(total: int, processes: int) -> list[int]:
-    """The calls in flight of each process."""
-    share, more = divmod(total, processes)
-    return [share + (number < more) for number in range(processes)]
-
-
-def _worker_item(item: WorkItem) -> WorkerItem:
-    request = item.request
-    content = None if request.body is None else encode_body(request.body)
-    return WorkerItem(
-        *(item.index, item.id, request.path, request.method, content, request.fresh),
-        *(dict(request.tags), request.priority, item.digest, item.step),
-    )
-
-
-def _failed(item: WorkItem, error: HeadraceError) -> ItemResult:
-    """The result of an item that has no request, or one that cannot be sent to a worker."""
-    result = item_result(item.index, item.id, Outcome(item.index, None, None, error), (), digest=item.digest)
-    result.number, result.step = item.number, item.step
-    return result

@@ -95,7 +95,7 @@ class Run:
         self._stored = anyio.Event()
         async with AsyncExitStack() as stack:
             self._session = await stack.enter_async_context(self._open_session())
-            self._session.bulk.on_stored = self._wake
+            self._session.bulk.results.on_stored = self._wake
             self._session.bulk.on_replaced = self._open_replaced
             self._lines = deque([self._session.result.open_output()])
             stack.callback(self._close_lines)

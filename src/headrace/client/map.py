@@ -15,7 +15,6 @@ import math
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Sized
 from contextvars import copy_context
-from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self
 
@@ -27,28 +26,16 @@ from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
 from headrace.calls import Outcome, R_co
 from headrace.client.item_source import EXHAUSTED, ItemSource
-from headrace.client.map_cancellation import CancelledCall, running_calls, wait_until_ended
+from headrace.client.map_workers import MapWorkers
 from headrace.errors import ClientStateError
 from headrace.limiter_tokens import Limiter
 from headrace.limiters import PriorityCapacityLimiter
-
-MAX_HELD = 4
-"""Maximum number of held calls, including waiting ones, as a multiple of the active ones."""
-
-_INITIAL_EXTRA = 3
-"""Calls that may begin in place of waiting ones before the first success; each success allows one more."""
-
-_STARTS_PER_TURN = 64
-"""How many workers start in one turn of the event loop.
-
-If 5,000 started at once, the first request would be sent only after all 5,000 were made.
-"""
 
 _OUTCOMES_PER_TURN = 16
 """How many outcomes are yielded before other tasks get a turn."""
 
 
-class OutcomeStream(Generic[R_co]):
+class OutcomeStream(MapWorkers, Generic[R_co]):
     """The outcomes of a map: an async context manager and iterator; see `Client.map`.
 
     Outcomes are yielded as calls complete, or in the order of the input. An error of the input is raised by
@@ -64,27 +51,17 @@ class OutcomeStream(Generic[R_co]):
         ordered: bool,
         buffer: int | None,
     ) -> None:
+        super().__init__(work, limiter, len(items) if isinstance(items, Sized) else math.inf, buffer)
         self._items = items
-        self._work = work
-        self._limiter = limiter
-        self._size = len(items) if isinstance(items, Sized) else math.inf
         self._reports_changes = isinstance(limiter, PriorityCapacityLimiter)
-        self._active = self._max_held = 0
         self._ordered = ordered
-        self._buffer = buffer
-        self._opened = False
         self._read = 0
         self._held = 0
-        self._running = 0
-        self._waiting_calls = 0
-        self._succeeded = 0
-        self._blocked_workers: deque[anyio.Event] = deque()
         self._finished: deque[Outcome[R_co]] = deque()
         self._yielded = 0
         self._outcome_event: anyio.Event | None = None
         self._out_of_order: dict[int, Outcome[R_co]] = {}
         self._next_index = 0
-        self._cancelled: dict[anyio.CancelScope, CancelledCall] = {}
 
     def __repr__(self) -> str:
         state = "not entered" if not self._opened else "over" if not self._running else "running"
@@ -214,98 +191,6 @@ class OutcomeStream(Generic[R_co]):
         if self._source.error is not None:
             raise self._source.error
 
-    # Cancelling single calls.
-
-    async def _run_cancellable(
-        self,
-        worker: Callable[[ItemSource], Coroutine[Any, Any, None]],
-        source: ItemSource,
-        report: Callable[[Outcome[Any]], None],
-    ) -> None:
-        """Run a worker; `cancel` finds its scope, and continues it after a cancelled call."""
-        while True:
-            with anyio.CancelScope() as scope:
-                await worker(source)
-            cancelled = self._cancelled.pop(scope, None)
-            if cancelled is None:
-                return
-            cancelled.ended.set()
-            if scope.cancelled_caught:
-                report(cancelled.outcome())
-            else:  # its call had ended, and so has the worker
-                self._running += 1
-            await cancelled.may_continue.wait()  # a map without any worker would end
-
-    async def cancel(self, chosen: Callable[[Any], bool]) -> list[Any]:
-        """Cancel the calls of chosen items that are in flight; only for a map that runs in `each`.
-
-        Their outcomes have a `CallCancelled`. It waits until these calls have ended.
-
-        Args:
-            chosen: Whether to cancel the call of an item.
-
-        Returns:
-            The items whose calls are cancelled; one of them may have an answer even so.
-        """
-        if not self._opened:
-            return []
-        code = OutcomeStream._run_cancellable.__code__
-        work = self._work.func if isinstance(self._work, partial) else self._work
-        found = {
-            scope: call
-            for scope, call in running_calls(self, code, work.__code__)
-            if scope not in self._cancelled and chosen(call.item)
-        }
-        self._active = -1  # no worker may begin another call in a scope that is cancelled
-        self._cancelled |= found
-        for scope in found:
-            scope.cancel()
-        try:
-            await wait_until_ended(found.values())
-        finally:
-            self._follow_limiter()
-            for call in found.values():
-                call.may_continue.set()
-        return [call.item for call in found.values()]
-
-    # The number of calls.
-
-    def _follow_limiter(self) -> None:
-        """Adapt the number of calls to that of tokens."""
-        self._active = max(1, int(min(self._limiter.total_tokens, self._size)))
-        self._max_held = self._active + (self._active if self._buffer is None else self._buffer)
-        self._start_workers()
-
-    @uninterrupted
-    def _start_workers(self) -> None:
-        """Start up to `_STARTS_PER_TURN` workers; the last one of these starts more."""
-        last = self._running + _STARTS_PER_TURN
-        while (
-            not self._source.is_over
-            and self._running - self._waiting_calls < self._active
-            and self._running < min(MAX_HELD * self._active, self._active + _INITIAL_EXTRA + self._succeeded)
-        ):
-            self._running += 1
-            # In the context of the map: that of the waiting call may contain a tracing span.
-            run = self._run_worker if self._running < last else self._run_starting_worker
-            self._context.copy().run(lambda: self._group.start_soon(run, self._source))  # noqa: B023 - at once
-            if self._running == last:
-                return
-
-    async def _run_starting_worker(self, source: ItemSource) -> None:
-        self._start_workers()
-        await self._run_worker(source)
-
-    def call_waits(self) -> None:
-        """A call enters a `headrace.Call.waiting` block."""
-        self._waiting_calls += 1
-        self._start_workers()
-        self._unblock_workers(1)
-
-    def call_resumes(self) -> None:
-        """A call leaves its `headrace.Call.waiting` block."""
-        self._waiting_calls -= 1
-
     def __aiter__(self) -> Self:
         return self
 
@@ -348,10 +233,6 @@ class OutcomeStream(Generic[R_co]):
                 self._outcome_event = anyio.Event()
             await self._outcome_event.wait()
         return True
-
-    def _unblock_workers(self, number: int) -> None:
-        for _ in range(min(number, len(self._blocked_workers))):
-            self._blocked_workers.popleft().set()
 
     async def _worker(self, source: ItemSource) -> None:
         next_item = source.next_item
