@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from headrace.bulk.summary import Summary
-
 if TYPE_CHECKING:
     from headrace.bulk.control.snapshot import RunSnapshot
 
@@ -17,7 +15,7 @@ class ProgressCallback:
     first: float = 0.0
     interval: float = 0.1
 
-    def __init__(self, function: Callable[[Summary], object]) -> None:
+    def __init__(self, function: Callable[[RunSnapshot], object]) -> None:
         self._function = function
         self._reported: tuple[Any, ...] = ()
         self._has_failed = False
@@ -34,7 +32,7 @@ class ProgressCallback:
         if not self._has_failed:
             self._call(run)
 
-    def _call(self, summary: Summary) -> None:
+    def _call(self, run: RunSnapshot) -> None:
         self._has_failed = True
-        self._function(summary)
+        self._function(run)
         self._has_failed = False

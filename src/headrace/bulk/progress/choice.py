@@ -7,17 +7,19 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from headrace.bulk.progress.callback import ProgressCallback
 from headrace.bulk.progress.display import Display
 from headrace.bulk.progress.notebook_widget import NotebookWidget
 from headrace.bulk.progress.plain_lines import PlainLines
-from headrace.bulk.summary import Summary
 from headrace.errors import SettingsError
 
-Progress: TypeAlias = Callable[[Summary], object] | Literal["auto"] | None
-"""A function that gets the totals, "auto", or None for no display."""
+if TYPE_CHECKING:
+    from headrace.bulk.control.snapshot import RunSnapshot
+
+Progress: TypeAlias = "Callable[[RunSnapshot], object] | Literal['auto'] | None"
+"""A function that gets the snapshot of the run, "auto", or None for no display."""
 
 _DUMB_TERMINALS = ("dumb", "unknown")
 
