@@ -267,6 +267,8 @@ class ScriptedBatches:
         return json_reply(200, self.form.page(shown[::-1], query))
 
     def _show(self, body: bytes, id: str, query: Any) -> Reply:
+        if id not in self.batches:
+            return json_reply(404, {"error": {"message": "no such batch"}})
         return json_reply(200, self.form.batch(self.batches[id]))
 
     def _cancel(self, body: bytes, id: str, query: Any) -> Reply:

@@ -40,6 +40,14 @@ def test_a_run_is_left_looked_at_fetched_and_cancelled(
         assert (fetched.exit_code, "6 of 6 items done" in fetched.output) == (0, True), fetched.output
         assert len(lines_of(Path("out.jsonl"))) == 6
         assert "2 parts are settled" in invoke("batch status out.jsonl").output
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        with monkeypatch.context() as there:
+            there.chdir(elsewhere)
+            refused = invoke("batch fetch ../out.jsonl")  # it would send all rows again, into a new output
+        message = "begun with --out out.jsonl, which is another file here; fetch in the directory in which"
+        assert (refused.exit_code, message in refused.output) == (2, True), refused.output
+        assert not list(elsewhere.iterdir())
         invoke(f"{run} --out other.jsonl --detach")
         assert "2 batches are being cancelled." in invoke("batch cancel other.jsonl").output
         for command, message in {
@@ -74,3 +82,7 @@ def test_a_dry_run_shows_both_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         refused = invoke(f"{command} --model m --engine batch --batch-size 4")
         message = "--batch-size 4: leave it out; with --engine, each text is a request of its own"
         assert (refused.exit_code, message in refused.output) == (2, True), refused.output
+    else:
+        monkeypatch.setenv("OPENAI_BASE_URL", "https://openrouter.ai/api/v1")
+        refused = invoke(f"{command} --model m --engine batch --dry-run")
+        assert (refused.exit_code, "cannot make batches at openrouter.ai" in refused.output) == (1, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,14 @@ import trio.testing
 
 import headrace
 from batch_runs import rows, run, run_at_once
+from headrace.bulk import run_identity
 from headrace_batch import BatchEngine
+from headrace_batch.engine import batch_folder
 from headrace_batch.ledger import LEDGER, read_ledger
+from headrace_batch.observed_run import left_by_fresh
 from headrace_batch.part import Stage
+from headrace_batch.part_steps import BatchMissing
+from headrace_cost import Cost
 from scripted_batches import Killed, ScriptedBatches
 
 pytestmark = pytest.mark.trio
@@ -76,3 +82,44 @@ async def test_parts_with_long_ids_are_settled_by_a_later_session(
 def stages_of(out: Path) -> set[Stage]:
     [folder] = out.parent.glob(f"{out.name}.batch-*")
     return {part.stage for part in read_ledger(folder / LEDGER).parts.values()}
+
+
+async def test_a_batch_that_the_endpoint_lost_is_named_with_ways_to_go_on(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
+    await run(endpoint, out, rows(4), BatchEngine(max_requests=2, detach=True))
+    endpoint.batches.clear()
+    ways = r"part \d: https://batches.test/v1 has no batch .* without engine= and with keep_done"
+    with pytest.raises(BatchMissing, match=ways):  # one error, although both parts have it
+        await run(endpoint, out, rows(4))
+    assert (await run(endpoint, out, rows(4), None, keep_done=True)).succeeded == 4
+
+
+async def test_parts_that_fail_at_once_have_one_error(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
+    for _ in range(2):  # the second session resumes planned parts
+        policies = [Cost(prices={"m": {"input": "2", "output": "8"}}, budget="0.0000001")]
+        with pytest.raises(headrace.BudgetExceeded, match="make batches smaller"):
+            await run(endpoint, out, rows(6), BatchEngine(max_requests=2), policies)
+    assert not endpoint.batches
+
+
+async def test_a_new_output_names_the_batches_of_the_earlier_one(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
+    await run(endpoint, out, rows(4), BatchEngine(max_requests=2, detach=True))
+    await run(endpoint, out, rows(4), fresh=True)
+    kept = tmp_path / "out.jsonl.1"
+    assert left_by_fresh(out) == {kept: 2}
+    folder = batch_folder(kept, run_identity(kept).id)
+    assert (folder / LEDGER).exists()
+    (tmp_path / "link.jsonl").symlink_to(kept)
+    assert batch_folder(tmp_path / "link.jsonl", run_identity(kept).id) == folder
+    for name in ("copy.jsonl", "copy.jsonl.journal"):  # a copy has no part in the folder of its original
+        shutil.copy(tmp_path / name.replace("copy.jsonl", "out.jsonl"), tmp_path / name)
+    copy = tmp_path / "copy.jsonl"
+    assert not batch_folder(copy, run_identity(copy).id).exists()

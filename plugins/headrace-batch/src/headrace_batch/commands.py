@@ -84,11 +84,33 @@ def fetch(context: click.Context, out: str) -> None:
     arguments = [] if command is None else shlex.split(command)[1:]
     if not arguments or arguments[0] not in ("run", "embed"):
         raise SettingsError(f"{out}: the run was begun from Python; call headrace.run again to continue it")
-    arguments = [each for each in arguments if each != "--detach"]
+    group = context.find_root().command
+    arguments = [each for each in arguments if each != "--detach"] + _own_out(out, arguments, group)
     if not any(each == "--engine" or each.startswith("--engine=") for each in arguments):
         arguments += ["--engine", "batch"]
-    group = context.find_root().command
     group.main(arguments, prog_name="headrace")
+
+
+def _own_out(out: str, arguments: list[str], group: click.Command) -> list[str]:
+    """What makes a command write to ``out``, which a job file may name for another directory.
+
+    Raises:
+        SettingsError: The command writes to another file here, where it would send all rows again.
+    """
+    from headrace import SettingsError
+
+    assert isinstance(group, click.Group)
+    command = group.commands[arguments[0]]
+    parser = command.make_parser(click.Context(command, ignore_unknown_options=True))  # those of engines
+    given = parser.parse_args(arguments[1:])[0].get("out")
+    if given is None:
+        return ["--out", out]
+    if Path(given).resolve() != Path(out).resolve():
+        raise SettingsError(
+            f"{out}: its run was begun with --out {given}, which is another file here; fetch in the "
+            f"directory in which it was begun, or run its command again with --out {out}"
+        )
+    return []
 
 
 def _observe(out: str, work: Callable[[ObservedRun], Awaitable[None]]) -> None:

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from headrace import Endpoint, SettingsError
+from contextlib import suppress
+
+from headrace import Client, Endpoint, SettingsError
 from headrace.bulk import EngineSetup
 from headrace_batch.batch_api import EndpointApi, PartEndpoint
 from headrace_batch.dialect import NoBatchesError
 from headrace_batch.known_dialects import dialect_of
+
+
+def check_hosts(client: Client) -> None:
+    """Make sure that an endpoint of a client may have batches, as far as the hosts tell.
+
+    Raises:
+        NoBatchesError: None may have any.
+    """
+    for number, endpoint in enumerate(client.endpoints, 1):
+        try:
+            dialect_of(endpoint)
+        except NoBatchesError:
+            if number == len(client.endpoints):
+                raise
+        else:
+            return
 
 
 class PartEndpoints:
@@ -47,13 +65,11 @@ class PartEndpoints:
         Raises:
             NoBatchesError: None may have any.
         """
+        check_hosts(self._setup.client)
         found: list[PartEndpoint] = []
-        for number, endpoint in enumerate(self._setup.client.endpoints, 1):
-            try:
+        for endpoint in self._setup.client.endpoints:
+            with suppress(NoBatchesError):
                 found.append(self._open(endpoint))
-            except NoBatchesError:
-                if number == len(self._setup.client.endpoints) and not found:
-                    raise
         return found
 
     def _open(self, endpoint: Endpoint) -> PartEndpoint:

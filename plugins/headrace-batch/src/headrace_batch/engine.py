@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from decimal import Decimal
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from headrace import Client
+from headrace import Client, JournalError
 from headrace_batch.options import MOST_BYTES, MOST_REQUESTS, BatchOptions, click_options, with_click_values
 
 if TYPE_CHECKING:
@@ -75,9 +76,15 @@ class BatchEngine:
         return click_options()
 
     def price_of(self, client: Client) -> Callable[[str, int, int], Decimal | None] | None:
-        """A function that prices tokens of a model in a batch; None without prices."""
+        """A function that prices tokens of a model in a batch; None without prices.
+
+        Raises:
+            NoBatchesError: No endpoint of the client is known to have batches.
+        """
+        from headrace_batch.endpoints import check_hosts
         from headrace_batch.pricing import price_of
 
+        check_hosts(client)
         return price_of(client)
 
     def open_executor(
@@ -88,8 +95,28 @@ class BatchEngine:
 
 
 def batch_folder(out: Path, run: str) -> Path:
-    """The folder with the ledger and the files of a run's batches."""
-    return out.resolve().with_name(f"{out.name}.batch-{run}")
+    """The folder with the ledger and the files of a run's batches.
+
+    An output that was renamed, as ``fresh=True`` does, has its folder under the former name.
+    """
+    real, end = out.resolve(), f".batch-{run}"
+    usual = real.with_name(real.name + end)
+    if usual.exists():
+        return usual
+    former = (each for each in sorted(real.parent.iterdir()) if each.name.endswith(end))
+    return next(
+        (each for each in former if not _is_of(each.with_name(each.name.removesuffix(end)), run)), usual
+    )
+
+
+def _is_of(out: Path, run: str) -> bool:
+    """Whether a file is an output of a run; a copy of it must not use the same folder."""
+    from headrace.bulk import run_identity
+
+    try:
+        return run_identity(out).id == run
+    except JournalError:
+        return False
 
 
 @asynccontextmanager
@@ -99,6 +126,7 @@ async def _opened(setup: EngineSetup, options: BatchOptions) -> AsyncIterator[Ex
     from headrace_batch.endpoints import PartEndpoints
     from headrace_batch.executor import BatchExecutor
     from headrace_batch.ledger import Ledger
+    from headrace_batch.observed_run import left_by_fresh
     from headrace_batch.part_builder import remove_settled, remove_unplanned
     from headrace_batch.pricing import PartMoney, batch_prices
     from headrace_batch.recovery import adopt_from_all, open_rows
@@ -112,6 +140,11 @@ async def _opened(setup: EngineSetup, options: BatchOptions) -> AsyncIterator[Ex
             adopted = await adopt_from_all(setup.run_id, ledger, endpoints.all())
             if adopted:
                 setup.notify(f"{adopted:,} batches of this run are at the endpoint; they go on.")
+            for kept, number in left_by_fresh(setup.out).items():
+                setup.notify(
+                    f"{number:,} of the batches of {kept} may go on at the endpoint. To cancel them: "
+                    f"headrace batch cancel {shlex.quote(str(kept))}"
+                )
             await ledger.begin()
         money = PartMoney(batch_prices(setup.client))
         await adopt(options.adopt, setup, ledger, endpoints.all(), money)

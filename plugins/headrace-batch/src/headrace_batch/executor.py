@@ -7,6 +7,7 @@ import functools
 import itertools
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Set
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -112,7 +113,7 @@ class BatchExecutor:
         self._driver.begin(handle)
         self._handle = handle
         try:
-            async with task_group() as group:
+            async with _one_error(), task_group() as group:
                 seconds = self._options.seconds_left(datetime.datetime.now().astimezone())
                 if seconds is not None:
                     group.start_soon(self._finish_after, seconds)
@@ -120,7 +121,8 @@ class BatchExecutor:
                 group.cancel_scope.cancel()
         except HeadraceError as error:
             if self._live() and not isinstance(error, RunDetached):
-                self._setup.notify(f"{self._going_on()} Then run the same command again.")
+                going_on = self._going_on()
+                self._setup.notify(f"{going_on} Run the same command again when this is mended:")
             raise
         finally:
             self._builder.discard()
@@ -314,6 +316,20 @@ class BatchExecutor:
         self._setup.notify("It is time to finish: the batches are cancelled, and the rest is sent at once.")
         self._driver.finishing.set()
         self._schedule.note_change()
+
+
+@asynccontextmanager
+async def _one_error() -> AsyncIterator[None]:
+    """Raise the first of the errors of several parts; they have failed at once, mostly for one reason."""
+    try:
+        yield
+    except BaseExceptionGroup as errors:
+        error: BaseException = errors
+        if errors.split(HeadraceError)[1] is not None:
+            raise
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from error.__cause__
 
 
 def _batches(live: list[Part]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -17,9 +18,12 @@ from headrace_batch.engine import batch_folder
 from headrace_batch.known_dialects import dialect_of
 from headrace_batch.ledger import LEDGER, read_ledger
 from headrace_batch.part import Part, Stage
-from headrace_batch.part_steps import attempt
+from headrace_batch.part_steps import BatchMissing, attempt, batch_of
 
 _FIRST_POLL, _POLL_GROWTH = 1.0, 1.5
+_FEW, _MANY = 3, 15
+"""Attempts of a request for a person who looks on, and for one who waits anyway."""
+
 _SETTLED = {Stage.SETTLED, Stage.KEPT}
 
 
@@ -35,20 +39,21 @@ class ObservedRun:
         self._parts = parts
         self._apis = apis
         self._seen: dict[int, BatchView] = {}
+        self._missing: set[int] = set()
 
     def _created(self) -> list[Part]:
-        return [part for part in self._parts if part.batch is not None and part.stage is Stage.CREATED]
+        created = (part for part in self._parts if part.batch is not None and part.stage is Stage.CREATED)
+        return [part for part in created if part.number not in self._missing]
 
-    async def look(self) -> None:
-        """Look at all batches whose end was not seen yet."""
+    async def look(self, most: int = _FEW) -> None:
+        """Look at all batches whose end was not seen yet, each with at most ``most`` attempts."""
         for part in self._created():
             seen = self._seen.get(part.number)
             if seen is None or seen.state is BatchState.RUNNING:
-                api, id = self._apis[part.endpoint], part.batch or ""
-                self._seen[part.number] = await attempt(
-                    lambda api=api, id=id: api.batch(id),  # type: ignore[misc]
-                    f"part {part.number}: look at its batch",
-                )
+                try:
+                    self._seen[part.number] = await batch_of(part, self._apis[part.endpoint], most)
+                except BatchMissing:
+                    self._missing.add(part.number)
 
     def _running(self) -> list[Part]:
         seen = self._seen
@@ -58,7 +63,7 @@ class ObservedRun:
         """Wait until all batches have ended."""
         pause, told = min(_FIRST_POLL, poll), ""
         while True:
-            await self.look()
+            await self.look(_MANY)
             if not self._running():
                 return
             if (text := self._progress()) != told:
@@ -76,6 +81,7 @@ class ObservedRun:
             await attempt(
                 lambda api=api, id=id: api.cancel(id),  # type: ignore[misc]
                 f"part {part.number}: cancel its batch",
+                _FEW,
             )
         return len(running)
 
@@ -92,6 +98,8 @@ class ObservedRun:
                 continue
             seen = self._seen.get(part.number)
             state = part.stage.value if seen is None else seen.word
+            if part.number in self._missing:
+                state = "not found at the endpoint for this key"
             finished = "" if seen is None or seen.finished is None else f", {seen.finished:,} finished"
             lines.append(
                 f"part {part.number}: {part.rows:,} rows, {state}{finished}, {part.batch or 'no batch'}"
@@ -122,6 +130,19 @@ async def observed_run(out: Path) -> AsyncIterator[ObservedRun]:
             endpoint = next(each for each in client.endpoints if each.base_url == url)
             apis[url] = EndpointApi(DirectCalls(client, endpoint), dialect_of(endpoint))
         yield ObservedRun(parts, apis)
+
+
+def left_by_fresh(out: Path) -> dict[Path, int]:
+    """The outputs that ``fresh=True`` has renamed, and how many batches of each may go on."""
+    real, found = out.resolve(), {}
+    for kept in sorted(real.parent.glob(f"{glob.escape(real.name)}.[0-9]*")):
+        if not kept.suffix[1:].isdecimal():
+            continue
+        with suppress(JournalError):
+            parts = read_ledger(batch_folder(kept, run_identity(kept).id) / LEDGER).parts.values()
+            if number := sum(part.stage is Stage.CREATED for part in parts):
+                found[out.with_name(kept.name)] = number
+    return found
 
 
 def _client_for(url: str) -> Client:

@@ -19,7 +19,7 @@ from headrace_batch.merging import Merged, PartMerger
 from headrace_batch.options import BatchOptions
 from headrace_batch.part import Part, Stage, Step
 from headrace_batch.part_file import lines_of, part_path
-from headrace_batch.part_steps import PartSteps, StepFailed, attempt
+from headrace_batch.part_steps import PartSteps, StepFailed, attempt, batch_of
 from headrace_batch.pricing import PartMoney
 from headrace_batch.recovery import OpenRows
 from headrace_batch.refusal import Refusal, refusal_of_batch, refusal_of_step
@@ -205,9 +205,7 @@ class PartDriver:
         endpoint, pause = self._endpoints.at(part.endpoint), min(_FIRST_POLL, self._options.poll)
         cancelled = False
         while True:
-            batch = await attempt(
-                lambda: endpoint.api.batch(part.batch or ""), f"part {part.number}: look at its batch"
-            )
+            batch = await batch_of(part, endpoint.api)
             part.state, part.done = batch.word, batch.finished or 0
             if batch.state is BatchState.ENDED:
                 await self._ledger.advance(part, Stage.ENDED)
@@ -264,9 +262,7 @@ class PartDriver:
 
     async def _merge(self, part: Part) -> None:
         endpoint = self._endpoints.at(part.endpoint)
-        batch = await attempt(
-            lambda: endpoint.api.batch(part.batch or ""), f"part {part.number}: look at its batch"
-        )
+        batch = await batch_of(part, endpoint.api)
         if batch.finished is None and batch.word == "completed":
             batch = attrs.evolve(batch, finished=part.rows)  # Together counts nothing
         again = self.sends_at_once or part.round + 1 < _MOST_ROUNDS

@@ -27,6 +27,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _PROCESSING_PAUSE, _MOST_LOOKS = 5.0, 360
 """Seconds between two looks at a file that is not processed yet, and after how many a batch is created."""
 
+_NOT_FOUND = 404
+
 _MOST_FAILURES = 15
 """Attempts of one request in a row, with pauses that double; together about ten minutes."""
 
@@ -39,26 +41,53 @@ class StepFailed(HeadraceError):
         self.status: int | None = status
 
 
-async def attempt(make: Callable[[], Awaitable[T]], what: str) -> T:
-    """Make a request that may be repeated without harm until it succeeds.
+class BatchMissing(StepFailed):
+    """The endpoint does not have a batch that it had created."""
+
+
+async def attempt(make: Callable[[], Awaitable[T]], what: str, most: int = _MOST_FAILURES) -> T:
+    """Make a request that may be repeated without harm until it succeeds, at most ``most`` times.
 
     Raises:
         StepFailed: The endpoint refuses it, or it has failed too often.
     """
     pause = _FIRST_PAUSE
-    for number in range(1, _MOST_FAILURES + 1):
+    for number in range(1, most + 1):
         try:
             return await make()
         except CallError as error:
-            await wait_after(error, pause, number, what)
+            await wait_after(error, pause, number, what, most)
             pause = min(2 * pause, _LONGEST_PAUSE)
     raise AssertionError("unreachable: the last attempt raises")
 
 
-async def wait_after(error: CallError, pause: float, number: int, what: str) -> None:
+async def batch_of(part: Part, api: BatchApi, most: int = _MOST_FAILURES) -> BatchView:
+    """The batch of a part, as the endpoint shows it now.
+
+    Raises:
+        BatchMissing: The endpoint does not have it.
+        StepFailed: The endpoint refuses to show it, or that has failed too often.
+    """
+    try:
+        return await attempt(
+            lambda: api.batch(part.batch or ""), f"part {part.number}: look at its batch", most
+        )
+    except StepFailed as error:
+        if error.status != _NOT_FOUND:
+            raise
+        raise BatchMissing(
+            f"part {part.number}: {part.endpoint} has no batch {part.batch} for this key; use the key with "
+            "which it was made, or, if it is lost, send its rows again without engine= and with "
+            "keep_done=True, or begin a new output with fresh=True"
+        ) from error
+
+
+async def wait_after(
+    error: CallError, pause: float, number: int, what: str, most: int = _MOST_FAILURES
+) -> None:
     """Wait before the next attempt of a request that failed; raises `StepFailed` if it must not be made."""
     final = isinstance(error, StatusError) and was_refused(error) and not error.retryable
-    if final or number >= _MOST_FAILURES:
+    if final or number >= most:
         raise StepFailed(f"{what}: {error}", getattr(error, "status", None)) from error
     asked = getattr(error, "retry_after", None)
     await anyio.sleep(max(asked or 0.0, pause * random.uniform(0.75, 1.25)))
