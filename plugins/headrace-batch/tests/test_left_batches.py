@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from headrace_batch.engine import batch_folder
 from headrace_batch.ledger import LEDGER, read_ledger
 from headrace_batch.observed_run import left_by_fresh
 from headrace_batch.part import Stage
+from headrace_batch.part_file import PartWriter
 from headrace_batch.part_steps import BatchMissing
 from headrace_cost import Cost
-from scripted_batches import Killed, ScriptedBatches
+from scripted_batches import Accident, Killed, ScriptedBatches
 
 pytestmark = pytest.mark.trio
 
@@ -123,3 +125,31 @@ async def test_a_new_output_names_the_batches_of_the_earlier_one(
         shutil.copy(tmp_path / name.replace("copy.jsonl", "out.jsonl"), tmp_path / name)
     copy = tmp_path / "copy.jsonl"
     assert not batch_folder(copy, run_identity(copy).id).exists()
+
+
+async def test_a_full_disk_is_one_line(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
+    with monkeypatch.context() as patch:
+        patch.setattr(PartWriter, "finish", full)
+        with pytest.raises(
+            headrace.JournalError, match="cannot be written: No space left on device; mend that"
+        ):
+            await run(endpoint, out, rows(5), BatchEngine(max_requests=2))
+    assert (await run(endpoint, out, rows(5), BatchEngine(max_requests=2))).succeeded == 5
+    assert set(endpoint.billed.values()) == {1}
+
+
+async def test_an_endpoint_that_fails_again_and_again_is_named_while_it_is_tried(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    accidents: dict[int, Accident] = dict.fromkeys(range(3, 8), "500_before")
+    endpoint, out = ScriptedBatches(accidents), tmp_path / "out.jsonl"
+    assert (await run(endpoint, out, rows(2))).succeeded == 2
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 1
+    assert said[0].endswith("; it is tried again for some minutes")

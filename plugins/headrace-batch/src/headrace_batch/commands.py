@@ -64,7 +64,7 @@ def cancel(out: str) -> None:
 
     async def cancel_all(run: ObservedRun) -> None:
         number = await run.cancel()
-        click.echo(f"{number:,} batches are being cancelled.")
+        click.echo(f"{number:,} {'batch is' if number == 1 else 'batches are'} being cancelled.")
 
     _observe(out, cancel_all)
 

@@ -7,7 +7,6 @@ import functools
 import itertools
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Set
-from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +19,7 @@ from headrace.bulk import EngineSetup, ResultHandler, WorkItem
 from headrace.plugins import EncodedBody, encode_body, estimate_prompt_tokens, task_group
 from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
+from headrace_batch.one_error import one_error
 from headrace_batch.options import BatchOptions
 from headrace_batch.part import Part
 from headrace_batch.part_builder import PartBuilder, PartKey, RowNeeds
@@ -113,7 +113,7 @@ class BatchExecutor:
         self._driver.begin(handle)
         self._handle = handle
         try:
-            async with _one_error(), task_group() as group:
+            async with one_error(self._ledger.folder), task_group() as group:
                 seconds = self._options.seconds_left(datetime.datetime.now().astimezone())
                 if seconds is not None:
                     group.start_soon(self._finish_after, seconds)
@@ -316,20 +316,6 @@ class BatchExecutor:
         self._setup.notify("It is time to finish: the batches are cancelled, and the rest is sent at once.")
         self._driver.finishing.set()
         self._schedule.note_change()
-
-
-@asynccontextmanager
-async def _one_error() -> AsyncIterator[None]:
-    """Raise the first of the errors of several parts; they have failed at once, mostly for one reason."""
-    try:
-        yield
-    except BaseExceptionGroup as errors:
-        error: BaseException = errors
-        if errors.split(HeadraceError)[1] is not None:
-            raise
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from error.__cause__
 
 
 def _batches(live: list[Part]) -> str:

@@ -94,7 +94,10 @@ def read_ledger(path: Path) -> LedgerContent:
                 raise JournalError("is of another version of headrace-batch")
             content.add(record)
         except (ValueError, KeyError, TypeError, JournalError) as error:
-            raise JournalError(f"{path}:{number}: damaged: {error}") from None
+            raise JournalError(
+                f"{path}:{number}: damaged: {error}; remove {path.parent.name}, and run the same command "
+                "again: it finds the batches at the endpoint"
+            ) from None
         content.size += len(line)
     return content
 

@@ -106,7 +106,9 @@ class ObservedRun:
             )
         settled = [part for part in self._parts if part.stage in _SETTLED]
         if settled or not lines:
-            lines.append(f"{len(settled):,} parts are settled: their results are in the output")
+            lines.append(
+                f"{len(settled):,} {'part is' if len(settled) == 1 else 'parts are'} settled: the results are in the output"
+            )
         return "\n".join(lines)
 
 

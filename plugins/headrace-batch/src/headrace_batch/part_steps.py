@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -28,6 +29,11 @@ _PROCESSING_PAUSE, _MOST_LOOKS = 5.0, 360
 """Seconds between two looks at a file that is not processed yet, and after how many a batch is created."""
 
 _NOT_FOUND = 404
+
+_log = logging.getLogger("headrace")
+
+_SAID_AT = 3
+"""After how many failures in a row a person hears of them."""
 
 _MOST_FAILURES = 15
 """Attempts of one request in a row, with pauses that double; together about ten minutes."""
@@ -89,6 +95,8 @@ async def wait_after(
     final = isinstance(error, StatusError) and was_refused(error) and not error.retryable
     if final or number >= most:
         raise StepFailed(f"{what}: {error}", getattr(error, "status", None)) from error
+    if number == _SAID_AT:
+        _log.warning("%s: %s; it is tried again for some minutes", what, error)
     asked = getattr(error, "retry_after", None)
     await anyio.sleep(max(asked or 0.0, pause * random.uniform(0.75, 1.25)))
 

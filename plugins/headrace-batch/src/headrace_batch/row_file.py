@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 _BUFFER = 1 << 16
@@ -38,4 +39,5 @@ class RowFile:
 
     def close(self) -> None:
         """Close and delete it."""
-        self._file.close()
+        with suppress(OSError):  # a full disk; nobody needs the rest
+            self._file.close()
