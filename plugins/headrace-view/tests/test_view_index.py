@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace_view.index import IndexBuilder, IndexPlace, RowQuery, find_rows, line_of, open_for_reading
-from headrace_view.index.totals import BucketCounts, Counted, Totals, merged
+from headrace_view.index.counted_row import CountedRow
+from headrace_view.index.totals import BucketCounts, Totals, merged
 from view_lines import encode, index_whole, make_line, write_output
 
 IDS = ["a", "b", "c", "d", "\u202egp.exe", "x" * 3000, "../../etc", "</script>"]
@@ -215,7 +216,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_taking_out_what_was_added_leaves_nothing(rows: list[tuple[int, int]]) -> None:
     totals = Totals()
     counted = [
-        Counted(bool(n % 2), 200, "timeout", "stop", "yes", elapsed, n, 2, 3, 4, done * 1000)
+        CountedRow(bool(n % 2), 200, "timeout", "stop", "yes", elapsed, n, 2, 3, 4, done * 1000)
         for n, (done, elapsed) in enumerate(rows)
     ]
     for row in counted:
@@ -229,7 +230,9 @@ def test_taking_out_what_was_added_leaves_nothing(rows: list[tuple[int, int]]) -
 def test_counts_over_time_are_in_few_buckets() -> None:
     totals = Totals()
     for second in range(2000):
-        totals.add(Counted(second % 10 == 0, 200, "timeout", "", None, 10**6, 10**12, 1, 0, 0, second * 1000))
+        totals.add(
+            CountedRow(second % 10 == 0, 200, "timeout", "", None, 10**6, 10**12, 1, 0, 0, second * 1000)
+        )
     assert totals.width == 5
     buckets = totals.over_time(50)
     assert {bucket.width for bucket in buckets} == {60.0}
@@ -243,12 +246,12 @@ def test_counts_over_time_are_in_few_buckets() -> None:
 def test_a_pause_makes_no_wider_buckets() -> None:
     totals = Totals()
     for second in (*range(100), *range(10**6, 10**6 + 100)):
-        totals.add(Counted(False, 200, "", "", None, 1, None, 1, 0, 0, second * 1000))
+        totals.add(CountedRow(False, 200, "", "", None, 1, None, 1, 0, 0, second * 1000))
     assert totals.active_seconds == 199
     assert {bucket.width for bucket in totals.over_time(120)} == {5.0}
     slow = Totals()
     for hour in range(100):  # an item an hour is slow, and no pause
-        slow.add(Counted(False, 200, "", "", None, 1, None, 1, 0, 0, hour * 3_600_000))
+        slow.add(CountedRow(False, 200, "", "", None, 1, None, 1, 0, 0, hour * 3_600_000))
     assert {bucket.width for bucket in slow.over_time(120)} == {3600.0}
 
 

@@ -17,7 +17,7 @@ import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from headrace_view.runs import Runs
-from headrace_view.server import bind, follow
+from headrace_view.server import bind, follow, server_settings
 from headrace_view.web import Guard, loopback_hosts, make_app
 
 FLAGS = """
@@ -87,10 +87,7 @@ def serving(*outputs: Path, **options: Any) -> Iterator[str]:
     """The URL of a page about outputs; the server runs in a thread."""
     runs, bound = Runs(outputs), bind("127.0.0.1", 0)
     app = Guard(make_app(runs, **options), "token", loopback_hosts("127.0.0.1"))
-    config = uvicorn.Config(
-        app, lifespan="off", log_level="critical", access_log=False, timeout_graceful_shutdown=1
-    )
-    server, ready = uvicorn.Server(config), threading.Event()
+    server, ready = uvicorn.Server(server_settings(app)), threading.Event()
 
     async def main() -> None:
         async with anyio.create_task_group() as tasks:

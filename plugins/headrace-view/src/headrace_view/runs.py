@@ -106,13 +106,17 @@ class Runs:
             self.all.append(ViewedRun(len(self.all), path, name))
 
     def get(self, number: int) -> ViewedRun | None:
-        """The run with a number; it has an index from now on, which is continued before the others."""
+        """The run with a number; it has an index from now on, which is continued before the others.
+
+        The first call indexes the first lines, so that there are rows to show at once.
+        """
         if not 0 <= number < len(self.all):
             return None
         run = self.all[number]
         with run.opening:
             if not run.asked_at:
                 run.builder.open()
+                run.builder.step()
             run.asked_at = time.monotonic()
         return run
 

@@ -42,7 +42,7 @@ class Events:
 
     async def stream(self, request: Request) -> StreamingResponse:
         """Answer with events until the page closes the connection."""
-        run = self._runs.get(request.path_params["run"])
+        run = await anyio.to_thread.run_sync(self._runs.get, request.path_params["run"])
         if run is None:
             raise HTTPException(404, "no such run")
         return StreamingResponse(self._events(run), media_type="text/event-stream")
