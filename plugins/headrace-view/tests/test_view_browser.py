@@ -216,6 +216,12 @@ def test_two_runs_side_by_side(window: Page) -> None:
     first.get_by_role("button").click()
     expect(window.locator("#row-content")).to_contain_text("Sort <b>hose</b>")
     window.keyboard.press("Escape")
+    window.get_by_label("Search").fill("garage sport")
+    counted(window, "Page 1: the search finds nothing here$")
+    window.get_by_label("Search").fill("garage")  # only the second run has it
+    expect(first.locator("mark")).to_have_text(["Garten", "Garage"])
+    counted(window, "Page 1$")
+    window.get_by_label("Search").fill("")
     window.get_by_label("Show rows with").select_option("all")
     counted(window, "Page 1 of 3$")
     window.get_by_role("button", name="Next", exact=True).click()
@@ -226,12 +232,53 @@ def test_two_runs_side_by_side(window: Page) -> None:
     expect(window.locator("#rows tbody .answer").nth(1)).to_have_text("Garage")
 
 
+def test_all_runs_together_and_each_of_them(window: Page) -> None:
+    window.get_by_label("Run", exact=True).select_option("all runs together")
+    lines = window.locator("#all-runs tbody tr")
+    expect(lines).to_have_count(2)
+    for line, name in zip(lines.all(), ("a.jsonl", "b.jsonl"), strict=True):
+        expect(line.locator("th, td").nth(0)).to_have_text(name)
+        expect(line.locator("td").nth(2)).to_have_text("130")
+        expect(line.locator("td").nth(3)).to_have_text("17 (13.1%)")
+    expect(window.locator("#figures .value").first).to_have_text("260")
+    expect(window.locator("#all-rows")).not_to_be_visible()
+    assert window.evaluate(UNNAMED) == []
+    window.locator("#all-runs .open").nth(1).focus()
+    window.keyboard.press("Enter")
+    expect(window.locator("#name")).to_have_text("b.jsonl")
+    expect(window.locator("#rows tbody .answer").nth(1)).to_have_text("Garage")
+    expect(window.get_by_label("Run", exact=True)).to_be_focused()
+
+
+def assert_charts(window: Page) -> None:
+    """The four charts are drawn, inside of the window, and in colours of the theme."""
+    charts = window.locator("#charts .drawn")
+    expect(charts.locator("h3")).to_have_text(["Throughput", "Latency", "Cost", "Failures"])
+    expect(window.locator("#charts .drawn:has(svg)")).to_have_count(4)
+    for chart in charts.all():
+        box = chart.locator("svg").first.bounding_box()
+        assert box
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= window.viewport_size["width"]  # type: ignore[index]
+        assert box["height"] > 100
+    expect(charts.locator("text='NaN'")).to_have_count(0)
+    inks = "() => [...document.querySelectorAll('#charts svg text')].map(each => getComputedStyle(each).fill)"
+    colours = {light_of(colour) for colour in window.evaluate(inks)}
+    ground = light_of(window.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
+    assert all(abs(colour - ground) > 250 for colour in colours)
+
+
+def light_of(colour: str) -> int:
+    return sum(map(int, re.findall(r"\d+", colour)[:3]))
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (820, "light"), (1440, "dark")])
 def test_the_page_is_legible_and_named(served: Served, width: int, scheme: str) -> None:
     with served.window(width, scheme) as window:
         assert window.evaluate(UNNAMED) == []
         assert window.evaluate("document.documentElement.scrollWidth") <= width
         assert min(window.evaluate(CONTRASTS)) >= 4.5
+        assert_charts(window)
         assert window.get_by_role("cell").count() >= 250  # also where the style makes blocks of cells
         window.locator("#rows .open").first.click()
         expect(window.locator("#row-content")).to_contain_text("Attempts")
@@ -242,18 +289,20 @@ def test_the_page_is_legible_and_named(served: Served, width: int, scheme: str) 
 
 
 def test_a_live_run_is_followed_and_steered(browser: Browser, tmp_path: Path) -> None:
-    out, live = write_output(tmp_path / "live.jsonl", [make_line(0)]), LiveRun()
+    first = [make_line(0), make_line(7, code="timeout", cost="0.1")]
+    out, live = write_output(tmp_path / "live.jsonl", first), LiveRun()
     with (
         serving(out, live=live, control=True) as url,
         Served(url, browser).window() as window,
     ):
         items = window.locator("#figures .value").first
-        expect(items).to_have_text("1")
+        expect(items).to_have_text("2")
+        assert_charts(window)
         assert window.locator("#figures .note").first.inner_text() == "of 500"
         expect(window.locator("#live-facts")).to_contain_text("http://endpoint: 5 of 10 calls failed")
         with out.open("ab") as file:
             file.write(encode([make_line(1), make_line(0, answer="again")])[:-5])
-        expect(items).to_have_text("2")  # the torn line does not count
+        expect(items).to_have_text("3")  # the torn line does not count
         out.write_bytes(encode([make_line(n) for n in range(5)]))  # another file now
         expect(items).to_have_text("5")
         counted(window, "^5 rows")

@@ -227,6 +227,28 @@ def test_taking_out_what_was_added_leaves_nothing(rows: list[tuple[int, int]]) -
     assert totals == Totals(width=totals.width)
 
 
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 10**10), st.integers(0, 2)), max_size=50))
+def test_the_totals_of_several_runs_are_those_of_all_their_rows(rows: list[tuple[int, int]]) -> None:
+    whole, parts = Totals(), [Totals(), Totals(), Totals(width=60)]
+    for n, (done, part) in enumerate(rows):
+        row = CountedRow(bool(n % 2), 200, "timeout", "stop", "yes", n, n, 2, 3, 4, done * 1000)
+        whole.add(row)
+        parts[part].add(row)
+    together = Totals.of_all(parts)
+    assert together.width == 60
+    assert together.buckets == merged(whole.buckets, 60)
+    together.buckets, together.width = whole.buckets, whole.width
+    assert together == whole
+
+
+def test_runs_of_far_apart_times_have_few_buckets_together() -> None:
+    parts = [Totals(buckets={n: BucketCounts(1) for n in range(at, at + 500)}) for at in (0, 10**6)]
+    together = Totals.of_all(parts)
+    assert together.width == 5
+    assert sum(each.succeeded for each in together.buckets.values()) == 1000
+
+
 def test_counts_over_time_are_in_few_buckets() -> None:
     totals = Totals()
     for second in range(2000):
