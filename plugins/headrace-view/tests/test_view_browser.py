@@ -4,78 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from headrace_view.web import Change
-from view_browsing import CONTRASTS, UNNAMED, Served, chromium, serving
+from view_browsing import CONTRASTS, UNNAMED, Served, assert_charts, chromium, serving
 from view_lines import encode, make_line, write_output
-
-HOSTILE = [
-    "</script><script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    "<svg/onload=alert(1)>",
-    "javascript:alert(1)",
-    "{{7*7}} ${7*7} <%= 7*7 %>",
-    "\u202egnp.exe\u202c",
-    "line\u2028separator\u2029end",
-    "null\x00byte\x1b[2J\x07",
-    "../../../../etc/passwd",
-    '"><style>*{display:none}</style>',
-]
-ROWS = 130
-STATUS: dict[str, Any] = {
-    "state": "running",
-    "total": 500,
-    "counted": True,
-    "rate": 12.5,
-    "time_left": 30.0,
-    "in_flight": 7,
-    "waiting": "",
-    "circuits": {"http://endpoint": "5 of 10 calls failed"},
-    "limits": {"max-in-flight": 100, "budget": None},
-}
-
-
-class LiveRun:
-    """A live run whose changes are kept."""
-
-    def __init__(self) -> None:
-        self.changes: list[Change] = []
-
-    def status(self, out: Path) -> Mapping[str, Any] | None:
-        paused = bool(self.changes) and self.changes[-1].type == "pause"
-        return STATUS | {"state": "paused" if paused else "running"}
-
-    def change(self, out: Path, change: Change) -> str:
-        self.changes.append(change)
-        return f"did {change.type} {change.name}"
-
-
-def lines(answer: str = "Garten") -> list[dict[str, Any]]:
-    """130 lines: each tenth failed, one is cut off, and ten are hostile."""
-    made = [
-        make_line(
-            n,
-            answer=answer if n % 2 else "Sport",
-            code="timeout" if n % 10 == 9 else None,
-            status=None if n % 10 == 9 else 200,
-            elapsed=n / 10,
-            cost=f"0.{n:04}",
-            reason="length" if n == 33 else "stop",
-        )
-        for n in range(ROWS - len(HOSTILE))
-    ]
-    return made + [
-        make_line(
-            ROWS + n, f"{n} {text}", text, code="answer_error" if n % 2 else None, message=text, cost=None
-        )
-        for n, text in enumerate(HOSTILE)
-    ]
+from view_runs import HOSTILE, LiveRun, lines
 
 
 @pytest.fixture(scope="module")
@@ -248,28 +186,6 @@ def test_all_runs_together_and_each_of_them(window: Page) -> None:
     expect(window.locator("#name")).to_have_text("b.jsonl")
     expect(window.locator("#rows tbody .answer").nth(1)).to_have_text("Garage")
     expect(window.get_by_label("Run", exact=True)).to_be_focused()
-
-
-def assert_charts(window: Page) -> None:
-    """The four charts are drawn, inside of the window, and in colours of the theme."""
-    charts = window.locator("#charts .drawn")
-    expect(charts.locator("h3")).to_have_text(["Throughput", "Latency", "Cost", "Failures"])
-    expect(window.locator("#charts .drawn:has(svg)")).to_have_count(4)
-    for chart in charts.all():
-        box = chart.locator("svg").first.bounding_box()
-        assert box
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= window.viewport_size["width"]  # type: ignore[index]
-        assert box["height"] > 100
-    expect(charts.locator("text='NaN'")).to_have_count(0)
-    inks = "() => [...document.querySelectorAll('#charts svg text')].map(each => getComputedStyle(each).fill)"
-    colours = {light_of(colour) for colour in window.evaluate(inks)}
-    ground = light_of(window.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
-    assert all(abs(colour - ground) > 250 for colour in colours)
-
-
-def light_of(colour: str) -> int:
-    return sum(map(int, re.findall(r"\d+", colour)[:3]))
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (820, "light"), (1440, "dark")])

@@ -15,9 +15,10 @@ _SHOWN = {
     "failed": "rows.failed <> others.failed",
     "all": "1",
 }
-_SEARCHED = """(
-  +rows.id IN (SELECT rowid FROM main.words WHERE words MATCH ?)
-  OR +others.id IN (SELECT rowid FROM other.words WHERE words MATCH ?)
+_SEARCHED = """rows.id IN (
+  SELECT rowid FROM main.words WHERE words MATCH ?
+  UNION SELECT mine.id FROM other.words AS found CROSS JOIN other.rows AS its ON its.id = found.rowid
+  CROSS JOIN main.rows AS mine ON mine.key = its.key WHERE found.words MATCH ?
 )"""
 _COUNT = """
 SELECT count(*), sum(rows.digest <> others.digest AND NOT rows.failed AND NOT others.failed),
