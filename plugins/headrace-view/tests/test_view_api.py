@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from headrace_view.runs import Runs
+from headrace_view.web import Guard, loopback_hosts, make_app
 from view_lines import make_line, write_output
 from view_requests import get, opened
 
@@ -161,6 +163,9 @@ async def test_two_runs_are_compared(tmp_path: Path) -> None:
         for show, number in (("same", 1), ("failed", 1), ("all", 4)):
             assert len((await get(app, "runs/0/compare/1", show=show))["pairs"]) == number
         assert (await get(app, "runs/0/compare/1", show="x"))[0] == 400
+        for search, found in (("red", ["row 1"]), ("row hose", ["row 1", "row 3"]), ("nothing", [])):
+            pairs = (await get(app, "runs/0/compare/1", search=search))["pairs"]
+            assert [pair["rows"][0]["id"] for pair in pairs] == found
         assert (await get(app, "runs/0/compare/7"))[0] == 404
 
 
@@ -226,13 +231,25 @@ async def test_steps_samples_and_votes_are_shown(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_a_huge_answer_is_bounded(tmp_path: Path) -> None:
-    huge = [make_line(0, "i" * 1_000_000, "a" * 3_000_000)]
+    huge = [make_line(0, "i" * 1_000_000, "a" * 50_000_000)]
     with opened(write_output(tmp_path / "out.jsonl", huge)) as app:
         assert len(json.dumps(await get(app, "runs/0/rows"))) < 3000
         row = await get(app, "runs/0/rows/1")
-        assert (len(row["answer"]["text"]), row["answer"]["more"]) == (200_000, 2_800_000)
+        assert (len(row["answer"]["text"]), row["answer"]["more"]) == (200_000, 49_800_000)
         assert row["id"]["more"] == 800_000
         assert len(json.dumps(row)) < 2_000_000
+
+
+@pytest.mark.anyio
+async def test_the_first_rows_are_there_at_once_and_more_is_said_to_come(tmp_path: Path) -> None:
+    runs = Runs([write_output(tmp_path / "out.jsonl", map(make_line, range(3)))])
+    app = Guard(make_app(runs), "t", loopback_hosts("127.0.0.1"))
+    first = await get(app, "runs/0/rows")
+    assert ([row["id"] for row in first["rows"]], first["whole"]) == (["row 0", "row 1", "row 2"], False)
+    while runs.step():
+        pass
+    assert (await get(app, "runs/0/rows"))["whole"]
+    runs.close()
 
 
 @pytest.mark.anyio

@@ -4,78 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from headrace_view.web import Change
-from view_browsing import CONTRASTS, UNNAMED, Served, chromium, serving
+from view_browsing import CONTRASTS, UNNAMED, Served, assert_charts, chromium, serving
 from view_lines import encode, make_line, write_output
-
-HOSTILE = [
-    "</script><script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    "<svg/onload=alert(1)>",
-    "javascript:alert(1)",
-    "{{7*7}} ${7*7} <%= 7*7 %>",
-    "\u202egnp.exe\u202c",
-    "line\u2028separator\u2029end",
-    "null\x00byte\x1b[2J\x07",
-    "../../../../etc/passwd",
-    '"><style>*{display:none}</style>',
-]
-ROWS = 130
-STATUS: dict[str, Any] = {
-    "state": "running",
-    "total": 500,
-    "counted": True,
-    "rate": 12.5,
-    "time_left": 30.0,
-    "in_flight": 7,
-    "waiting": "",
-    "circuits": {"http://endpoint": "5 of 10 calls failed"},
-    "limits": {"max-in-flight": 100, "budget": None},
-}
-
-
-class LiveRun:
-    """A live run whose changes are kept."""
-
-    def __init__(self) -> None:
-        self.changes: list[Change] = []
-
-    def status(self, out: Path) -> Mapping[str, Any] | None:
-        paused = bool(self.changes) and self.changes[-1].type == "pause"
-        return STATUS | {"state": "paused" if paused else "running"}
-
-    def change(self, out: Path, change: Change) -> str:
-        self.changes.append(change)
-        return f"did {change.type} {change.name}"
-
-
-def lines(answer: str = "Garten") -> list[dict[str, Any]]:
-    """130 lines: each tenth failed, one is cut off, and ten are hostile."""
-    made = [
-        make_line(
-            n,
-            answer=answer if n % 2 else "Sport",
-            code="timeout" if n % 10 == 9 else None,
-            status=None if n % 10 == 9 else 200,
-            elapsed=n / 10,
-            cost=f"0.{n:04}",
-            reason="length" if n == 33 else "stop",
-        )
-        for n in range(ROWS - len(HOSTILE))
-    ]
-    return made + [
-        make_line(
-            ROWS + n, f"{n} {text}", text, code="answer_error" if n % 2 else None, message=text, cost=None
-        )
-        for n, text in enumerate(HOSTILE)
-    ]
+from view_runs import HOSTILE, LiveRun, lines
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +154,12 @@ def test_two_runs_side_by_side(window: Page) -> None:
     first.get_by_role("button").click()
     expect(window.locator("#row-content")).to_contain_text("Sort <b>hose</b>")
     window.keyboard.press("Escape")
+    window.get_by_label("Search").fill("garage sport")
+    counted(window, "Page 1: the search finds nothing here$")
+    window.get_by_label("Search").fill("garage")  # only the second run has it
+    expect(first.locator("mark")).to_have_text(["Garten", "Garage"])
+    counted(window, "Page 1$")
+    window.get_by_label("Search").fill("")
     window.get_by_label("Show rows with").select_option("all")
     counted(window, "Page 1 of 3$")
     window.get_by_role("button", name="Next", exact=True).click()
@@ -226,12 +170,31 @@ def test_two_runs_side_by_side(window: Page) -> None:
     expect(window.locator("#rows tbody .answer").nth(1)).to_have_text("Garage")
 
 
+def test_all_runs_together_and_each_of_them(window: Page) -> None:
+    window.get_by_label("Run", exact=True).select_option("all runs together")
+    lines = window.locator("#all-runs tbody tr")
+    expect(lines).to_have_count(2)
+    for line, name in zip(lines.all(), ("a.jsonl", "b.jsonl"), strict=True):
+        expect(line.locator("th, td").nth(0)).to_have_text(name)
+        expect(line.locator("td").nth(2)).to_have_text("130")
+        expect(line.locator("td").nth(3)).to_have_text("17 (13.1%)")
+    expect(window.locator("#figures .value").first).to_have_text("260")
+    expect(window.locator("#all-rows")).not_to_be_visible()
+    assert window.evaluate(UNNAMED) == []
+    window.locator("#all-runs .open").nth(1).focus()
+    window.keyboard.press("Enter")
+    expect(window.locator("#name")).to_have_text("b.jsonl")
+    expect(window.locator("#rows tbody .answer").nth(1)).to_have_text("Garage")
+    expect(window.get_by_label("Run", exact=True)).to_be_focused()
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (820, "light"), (1440, "dark")])
 def test_the_page_is_legible_and_named(served: Served, width: int, scheme: str) -> None:
     with served.window(width, scheme) as window:
         assert window.evaluate(UNNAMED) == []
         assert window.evaluate("document.documentElement.scrollWidth") <= width
         assert min(window.evaluate(CONTRASTS)) >= 4.5
+        assert_charts(window)
         assert window.get_by_role("cell").count() >= 250  # also where the style makes blocks of cells
         window.locator("#rows .open").first.click()
         expect(window.locator("#row-content")).to_contain_text("Attempts")
@@ -242,18 +205,20 @@ def test_the_page_is_legible_and_named(served: Served, width: int, scheme: str) 
 
 
 def test_a_live_run_is_followed_and_steered(browser: Browser, tmp_path: Path) -> None:
-    out, live = write_output(tmp_path / "live.jsonl", [make_line(0)]), LiveRun()
+    first = [make_line(0), make_line(7, code="timeout", cost="0.1")]
+    out, live = write_output(tmp_path / "live.jsonl", first), LiveRun()
     with (
         serving(out, live=live, control=True) as url,
         Served(url, browser).window() as window,
     ):
         items = window.locator("#figures .value").first
-        expect(items).to_have_text("1")
+        expect(items).to_have_text("2")
+        assert_charts(window)
         assert window.locator("#figures .note").first.inner_text() == "of 500"
         expect(window.locator("#live-facts")).to_contain_text("http://endpoint: 5 of 10 calls failed")
         with out.open("ab") as file:
             file.write(encode([make_line(1), make_line(0, answer="again")])[:-5])
-        expect(items).to_have_text("2")  # the torn line does not count
+        expect(items).to_have_text("3")  # the torn line does not count
         out.write_bytes(encode([make_line(n) for n in range(5)]))  # another file now
         expect(items).to_have_text("5")
         counted(window, "^5 rows")

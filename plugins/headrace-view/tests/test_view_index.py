@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace_view.index import IndexBuilder, IndexPlace, RowQuery, find_rows, line_of, open_for_reading
-from headrace_view.index.totals import BucketCounts, Counted, Totals, merged
+from headrace_view.index.counted_row import CountedRow
+from headrace_view.index.totals import BucketCounts, Totals, merged
 from view_lines import encode, index_whole, make_line, write_output
 
 IDS = ["a", "b", "c", "d", "\u202egp.exe", "x" * 3000, "../../etc", "</script>"]
@@ -215,7 +216,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_taking_out_what_was_added_leaves_nothing(rows: list[tuple[int, int]]) -> None:
     totals = Totals()
     counted = [
-        Counted(bool(n % 2), 200, "timeout", "stop", "yes", elapsed, n, 2, 3, 4, done * 1000)
+        CountedRow(bool(n % 2), 200, "timeout", "stop", "yes", elapsed, n, 2, 3, 4, done * 1000)
         for n, (done, elapsed) in enumerate(rows)
     ]
     for row in counted:
@@ -226,10 +227,34 @@ def test_taking_out_what_was_added_leaves_nothing(rows: list[tuple[int, int]]) -
     assert totals == Totals(width=totals.width)
 
 
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 10**10), st.integers(0, 2)), max_size=50))
+def test_the_totals_of_several_runs_are_those_of_all_their_rows(rows: list[tuple[int, int]]) -> None:
+    whole, parts = Totals(), [Totals(), Totals(), Totals(width=60)]
+    for n, (done, part) in enumerate(rows):
+        row = CountedRow(bool(n % 2), 200, "timeout", "stop", "yes", n, n, 2, 3, 4, done * 1000)
+        whole.add(row)
+        parts[part].add(row)
+    together = Totals.of_all(parts)
+    assert together.width == 60
+    assert together.buckets == merged(whole.buckets, 60)
+    together.buckets, together.width = whole.buckets, whole.width
+    assert together == whole
+
+
+def test_runs_of_far_apart_times_have_few_buckets_together() -> None:
+    parts = [Totals(buckets={n: BucketCounts(1) for n in range(at, at + 500)}) for at in (0, 10**6)]
+    together = Totals.of_all(parts)
+    assert together.width == 5
+    assert sum(each.succeeded for each in together.buckets.values()) == 1000
+
+
 def test_counts_over_time_are_in_few_buckets() -> None:
     totals = Totals()
     for second in range(2000):
-        totals.add(Counted(second % 10 == 0, 200, "timeout", "", None, 10**6, 10**12, 1, 0, 0, second * 1000))
+        totals.add(
+            CountedRow(second % 10 == 0, 200, "timeout", "", None, 10**6, 10**12, 1, 0, 0, second * 1000)
+        )
     assert totals.width == 5
     buckets = totals.over_time(50)
     assert {bucket.width for bucket in buckets} == {60.0}
@@ -243,12 +268,12 @@ def test_counts_over_time_are_in_few_buckets() -> None:
 def test_a_pause_makes_no_wider_buckets() -> None:
     totals = Totals()
     for second in (*range(100), *range(10**6, 10**6 + 100)):
-        totals.add(Counted(False, 200, "", "", None, 1, None, 1, 0, 0, second * 1000))
+        totals.add(CountedRow(False, 200, "", "", None, 1, None, 1, 0, 0, second * 1000))
     assert totals.active_seconds == 199
     assert {bucket.width for bucket in totals.over_time(120)} == {5.0}
     slow = Totals()
     for hour in range(100):  # an item an hour is slow, and no pause
-        slow.add(Counted(False, 200, "", "", None, 1, None, 1, 0, 0, hour * 3_600_000))
+        slow.add(CountedRow(False, 200, "", "", None, 1, None, 1, 0, 0, hour * 3_600_000))
     assert {bucket.width for bucket in slow.over_time(120)} == {3600.0}
 
 

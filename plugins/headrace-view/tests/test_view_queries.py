@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace_view.index import QueryError, RowQuery, count_rows, find_rows, open_for_reading
+from headrace_view.index import rows as index_rows
 from view_lines import index_whole, make_line, write_output
 
 ANSWERS = [
@@ -107,8 +108,8 @@ def expected(query: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @settings(deadline=None)
-@given(FILTERS)
-def test_a_query_finds_what_it_means(database: Path, query: dict[str, Any]) -> None:
+@given(FILTERS, st.sampled_from([8, 240]))
+def test_a_query_finds_what_it_means(database: Path, query: dict[str, Any], tried: int) -> None:
     lines = expected(query)
     if query.get("order", "line") != "line":
         name = {"latency": "elapsed", "cost": "cost"}[query["order"]]
@@ -116,7 +117,10 @@ def test_a_query_finds_what_it_means(database: Path, query: dict[str, Any]) -> N
     if query.get("descending"):
         lines.reverse()
     begin = 50 * query.get("page", 0)
-    assert ids(database, **query) == [line["custom_id"] for line in lines[begin : begin + 50]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index_rows, "_TRIED", tried)
+        found = ids(database, **query)
+    assert found == [line["custom_id"] for line in lines[begin : begin + 50]]
     with open_for_reading(database) as connection:
         assert count_rows(connection, RowQuery(**query)) == (len(lines), True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -14,10 +15,10 @@ import anyio
 import attrs
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from headrace_view.runs import Runs
-from headrace_view.server import bind, follow
+from headrace_view.server import bind, follow, server_settings
 from headrace_view.web import Guard, loopback_hosts, make_app
 
 FLAGS = """
@@ -87,10 +88,7 @@ def serving(*outputs: Path, **options: Any) -> Iterator[str]:
     """The URL of a page about outputs; the server runs in a thread."""
     runs, bound = Runs(outputs), bind("127.0.0.1", 0)
     app = Guard(make_app(runs, **options), "token", loopback_hosts("127.0.0.1"))
-    config = uvicorn.Config(
-        app, lifespan="off", log_level="critical", access_log=False, timeout_graceful_shutdown=1
-    )
-    server, ready = uvicorn.Server(config), threading.Event()
+    server, ready = uvicorn.Server(server_settings(app)), threading.Event()
 
     async def main() -> None:
         async with anyio.create_task_group() as tasks:
@@ -110,3 +108,25 @@ def serving(*outputs: Path, **options: Any) -> Iterator[str]:
         thread.join()
         bound.close()
         runs.close()
+
+
+def assert_charts(window: Page) -> None:
+    """The four charts are drawn, inside of the window, and in colours of the theme."""
+    charts = window.locator("#charts .drawn")
+    expect(charts.locator("h3")).to_have_text(["Throughput", "Latency", "Cost", "Failures"])
+    expect(window.locator("#charts .drawn:has(svg)")).to_have_count(4)
+    for chart in charts.all():
+        box = chart.locator("svg").first.bounding_box()
+        assert box
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= window.viewport_size["width"]  # type: ignore[index]
+        assert box["height"] > 100
+    expect(charts.locator("text='NaN'")).to_have_count(0)
+    inks = "() => [...document.querySelectorAll('#charts svg text')].map(each => getComputedStyle(each).fill)"
+    colours = {light_of(colour) for colour in window.evaluate(inks)}
+    ground = light_of(window.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
+    assert all(abs(colour - ground) > 250 for colour in colours)
+
+
+def light_of(colour: str) -> int:
+    return sum(map(int, re.findall(r"\d+", colour)[:3]))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
 from headrace._support.units import parse_rate, parse_share
 from headrace.cli.options import COUNT, DURATION, Quantity
-from headrace.testing.server.behaviour import Behaviour
-from headrace.testing.server.certificates import Certificate, TemporaryCertificate, temporary_certificate
+
+if TYPE_CHECKING:
+    from headrace.testing.server.certificates import Certificate
 
 _FILE = click.Path(exists=True, dir_okay=False)
 _SHARE = Quantity("share", parse_share)
@@ -85,6 +87,8 @@ def serve(
       OPENAI_BASE_URL=http://127.0.0.1:8000/v1 headrace run …
     """
     from headrace.errors import HeadraceError, SettingsError
+    from headrace.testing.server.behaviour import Behaviour
+    from headrace.testing.server.certificates import Certificate, temporary_certificate
     from headrace.testing.server.server import serve as run_server
 
     if certificate is not None and not tls:
@@ -125,6 +129,8 @@ def serve(
 
 
 def _announce(certificate: Certificate | None, url: str) -> None:
+    from headrace.testing.server.certificates import TemporaryCertificate
+
     click.echo(f"Simulated endpoint at {url}")
     if isinstance(certificate, TemporaryCertificate):
         click.echo(

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,9 @@ from headrace_view.index import IndexBuilder, IndexPlace
 _FIRST_LINE = 1 << 26
 _GROWING = 15.0
 """Seconds since the output grew, within which its run counts as alive."""
+
+_LAST = 1e-9
+"""When a run was asked for that is only counted: before all others."""
 
 _TABLES = (".csv", ".parquet")
 """The outputs of runs whose lines are in a file beside them."""
@@ -51,6 +55,13 @@ class ViewedRun:
     def builder(self) -> IndexBuilder:
         """Its index, which `Runs.step` continues."""
         return IndexBuilder(self.journal, self.place)
+
+    @property
+    def size(self) -> int:
+        """The bytes of the output when it was read last, or of one that waits for that now."""
+        with suppress(OSError):
+            return self.builder.size or self.journal.stat().st_size
+        return 0
 
     def is_growing(self, now: float) -> bool:
         """Whether the output has grown within the last seconds, by the clock of `time.time`."""
@@ -106,15 +117,29 @@ class Runs:
             self.all.append(ViewedRun(len(self.all), path, name))
 
     def get(self, number: int) -> ViewedRun | None:
-        """The run with a number; it has an index from now on, which is continued before the others."""
+        """The run with a number; it has an index from now on, which is continued before the others.
+
+        The first call indexes the first lines, so that there are rows to show at once.
+        """
         if not 0 <= number < len(self.all):
             return None
         run = self.all[number]
         with run.opening:
             if not run.asked_at:
                 run.builder.open()
+                run.builder.step()
             run.asked_at = time.monotonic()
         return run
+
+    def open_all(self) -> list[ViewedRun]:
+        """All runs, which have indexes from now on, continued after those that someone looks at."""
+        self.look_for_more()
+        for run in self.all:
+            with run.opening:
+                if not run.asked_at:
+                    run.builder.open()
+                    run.asked_at = _LAST
+        return list(self.all)
 
     def step(self) -> bool:
         """Index the next lines of the run that was asked for last, then of others that were asked for.

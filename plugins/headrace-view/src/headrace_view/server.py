@@ -48,12 +48,22 @@ def serve(app: ASGIApp, runs: Runs, bound: socket.socket, on_ready: Callable[[],
     """
     with suppress(OSError):
         os.nice(_NICE)
-    config = uvicorn.Config(
-        app, lifespan="off", log_level="critical", access_log=False, timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_settings(app))
+    # On asyncio, which is what uvicorn runs on; so the tests of the server run on asyncio only.
     with suppress(KeyboardInterrupt):
         anyio.run(_serve, server, runs, bound, on_ready)
+
+
+def server_settings(app: ASGIApp) -> uvicorn.Config:
+    """Settings of the server of a page: no WebSockets, whose library takes long to import, and no log."""
+    return uvicorn.Config(
+        app,
+        ws="none",
+        lifespan="off",
+        log_level="critical",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
 
 
 async def _serve(
@@ -72,7 +82,8 @@ async def _serve(
 
 
 async def follow(runs: Runs) -> None:
-    """Keep the indexes up to date until this is cancelled."""
+    """Keep the indexes up to date until this is cancelled, from the first run on, which is shown first."""
+    await anyio.to_thread.run_sync(runs.get, 0)
     while True:
         if not await anyio.to_thread.run_sync(runs.step):
             await anyio.sleep(_EVERY)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
 import attrs
-import jinja2
 from markupsafe import Markup, escape
 
 from headrace.pages import page_templates
+
+if TYPE_CHECKING:
+    import jinja2  # takes long to import: the first chart does
 
 
 @attrs.frozen

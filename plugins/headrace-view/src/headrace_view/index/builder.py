@@ -10,11 +10,12 @@ from pathlib import Path
 
 import msgspec
 
+from headrace_view.index.counted_row import CountedRow
 from headrace_view.index.journal_file import JournalFile, ReadPosition
 from headrace_view.index.line_facts import LineFacts, read_facts
 from headrace_view.index.place import IndexPlace
 from headrace_view.index.schema import VERSION, facet_words, open_for_building, spaced
-from headrace_view.index.totals import Counted, Totals
+from headrace_view.index.totals import Totals
 
 _MOST_TERMS = 2000
 """Short answers, kinds of errors and finish reasons each, by which rows can be filtered."""
@@ -183,7 +184,7 @@ class IndexBuilder:
         for _, failed, status, code, reason, answer, *rest in found:
             named = (None if each is None else self._names[each] for each in (code, reason, answer))
             code, reason, answer = named
-            state.totals.add(Counted(bool(failed), status, code or "", reason or "", answer, *rest), -1)
+            state.totals.add(CountedRow(bool(failed), status, code or "", reason or "", answer, *rest), -1)
         for table in ("rows", "texts"):
             self._connection.executemany(f"DELETE FROM {table} WHERE id = ?", [row[:1] for row in found])
 
@@ -196,7 +197,7 @@ class IndexBuilder:
             label = facts.answer if answer is not None else None
             counts = (facts.elapsed, facts.cost, facts.attempts, facts.tokens_in, facts.tokens_out)
             state.totals.add(
-                Counted(
+                CountedRow(
                     facts.failed,
                     facts.status,
                     facts.code if code is not None else "",

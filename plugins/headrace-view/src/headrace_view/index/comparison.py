@@ -15,6 +15,11 @@ _SHOWN = {
     "failed": "rows.failed <> others.failed",
     "all": "1",
 }
+_SEARCHED = """rows.id IN (
+  SELECT rowid FROM main.words WHERE words MATCH ?
+  UNION SELECT mine.id FROM other.words AS found CROSS JOIN other.rows AS its ON its.id = found.rowid
+  CROSS JOIN main.rows AS mine ON mine.key = its.key WHERE found.words MATCH ?
+)"""
 _COUNT = """
 SELECT count(*), sum(rows.digest <> others.digest AND NOT rows.failed AND NOT others.failed),
   sum(rows.failed <> others.failed), sum(rows.failed AND others.failed)
@@ -56,20 +61,23 @@ def compare(connection: sqlite3.Connection) -> Comparison:
     return Comparison(both, different, in_one, in_both, first - both, second - both)
 
 
-def find_pairs(connection: sqlite3.Connection, shown: str, page: int) -> list[tuple[RowSummary, RowSummary]]:
+def find_pairs(
+    connection: sqlite3.Connection, shown: str, page: int, search: str = ""
+) -> list[tuple[RowSummary, RowSummary]]:
     """The rows of a page that both runs have.
 
     Args:
         connection: An index, with another attached.
         shown: "different", "same", "failed" (in one of the runs) or "all".
         page: The number of the page, from 0.
+        search: What one of the rows of each pair must match, as `RowQuery.match`; empty for all pairs.
     """
     found = connection.execute(
         f"""
         SELECT rows.id, others.id FROM main.rows AS rows JOIN other.rows AS others ON others.key = rows.key
-        WHERE {_SHOWN[shown]} ORDER BY rows.id LIMIT ? OFFSET ?
+        WHERE {_SHOWN[shown]} {f"AND {_SEARCHED}" if search else ""} ORDER BY rows.id LIMIT ? OFFSET ?
         """,
-        [PAGE, page * PAGE],
+        [*([search, search] if search else []), PAGE, page * PAGE],
     ).fetchall()
     first = find_by_ids(connection, [one for one, _ in found])
     second = find_by_ids(connection, [other for _, other in found], "other")

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.bulk import OutputLine, decode_line
+from headrace_view.index.counted_row import CountedRow
 
 PICO = 10**12
 """Costs are whole numbers of 1/PICO USD, so that sums are exact."""
@@ -22,23 +23,12 @@ _SEARCHED = 4000
 _MOST_COST = 1 << 62
 
 
-class LineFacts(msgspec.Struct, gc=False):
+class LineFacts(CountedRow, gc=False, kw_only=True):
     """The facts of one line.
 
     Attributes:
         key: A hash of the id, by which a later line replaces this one.
-        failed: Whether the item failed.
-        status: The HTTP status, None without a response.
-        code: The kind of the error with its status or finish reason; empty for a success.
-        reason: The finish reason; empty if unknown.
-        answer: A short answer, by which rows can be filtered; None for a long or structured one.
         digest: A hash of the answer, by which two runs are compared; 0 for a failed item.
-        elapsed: Microseconds.
-        cost: In 1/PICO USD; None if unknown.
-        attempts: The number of attempts.
-        tokens_in: Tokens of the prompt.
-        tokens_out: Tokens of the answer.
-        done_at: Unix milliseconds; None in lines of old versions.
         name: The id, cut.
         preview: The beginning of the answer.
         message: The message of the error, cut.
@@ -46,18 +36,7 @@ class LineFacts(msgspec.Struct, gc=False):
     """
 
     key: int
-    failed: bool
-    status: int | None
-    code: str
-    reason: str
-    answer: str | None
     digest: int
-    elapsed: int
-    cost: int | None
-    attempts: int
-    tokens_in: int
-    tokens_out: int
-    done_at: int | None
     name: str
     preview: str
     message: str

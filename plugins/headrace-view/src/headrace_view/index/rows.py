@@ -16,6 +16,9 @@ from headrace_view.index.schema import facet_words
 _MOST_COUNTED = 10_000
 """Rows found by a search that are counted; a common word is in too many."""
 
+_TRIED = 2000
+"""Rows at the beginning of an order among which a search is tried first."""
+
 _SHOWN = """
 rows.id, texts.name, rows.failed, rows.status, code.text, reason.text, texts.preview, texts.message,
 rows.elapsed, rows.cost, rows.attempts, rows.done_at
@@ -50,10 +53,21 @@ def find_rows(connection: sqlite3.Connection, query: RowQuery) -> list[RowSummar
     if query.reachable is not None and begin >= query.reachable:
         return []
     found, values = _from(connection, query)
-    ids = f"SELECT rows.id {found} ORDER BY {query.order_by} LIMIT ? OFFSET ?"
-    order = [id for (id,) in connection.execute(ids, [*values, PAGE, begin])]
+    order: list[int] = []
+    if query.match and query.order != "line" and begin < _TRIED // 4:
+        # A common word is in enough of the first rows, so that the others need not be looked up and sorted.
+        first = f"AND +words.rowid IN (SELECT id FROM rows ORDER BY {query.order_by} LIMIT {_TRIED})"
+        order = _page(connection, f"{found} {first}", values, query)
+    if len(order) < PAGE:
+        order = _page(connection, found, values, query)
     by_id = find_by_ids(connection, order)
     return [by_id[id] for id in order if id in by_id]
+
+
+def _page(connection: sqlite3.Connection, found: str, values: Sequence[object], query: RowQuery) -> list[int]:
+    """The numbers of the rows of the page."""
+    ids = f"SELECT rows.id {found} ORDER BY {query.order_by} LIMIT ? OFFSET ?"
+    return [id for (id,) in connection.execute(ids, [*values, PAGE, query.page * PAGE])]
 
 
 def find_by_ids(

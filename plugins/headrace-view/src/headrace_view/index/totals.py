@@ -3,45 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from itertools import pairwise
 
 import msgspec
 
 from headrace_view.charts.bucket import Bucket
+from headrace_view.index.counted_row import CountedRow
 from headrace_view.index.line_facts import PICO
 
 _WIDTHS = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 21_600, 86_400, 604_800, 6_048_000, 60_480_000, 10**10)
 """Widths of buckets in seconds; each is a multiple of the one before."""
 
 _MOST_BUCKETS = 720
+_NUMBERS = ("rows", "failed", "retries", "tokens_in", "tokens_out", "cost", "priced", "damaged")
+_COUNTS = ("codes", "statuses", "reasons", "answers", "latencies")
+"""The members of `Totals` whose sums are those of several journals; those that are counts by a key."""
+
 _PAUSE, _LONG = 60, 1 / 20
 """A pause has more seconds than this, and is a greater share of the whole time than this."""
 
 _FINE, _COARSE = math.log(1.02), math.log(1.08)
 """The logarithm of the ratio of neighbouring classes of latencies: of all calls, and of those of a bucket."""
-
-
-class Counted(msgspec.Struct, gc=False):
-    """What is counted of one row."""
-
-    failed: bool
-    status: int | None
-    code: str
-    reason: str
-    answer: str | None
-    elapsed: int
-    cost: int | None
-    attempts: int
-    tokens_in: int
-    tokens_out: int
-    done_at: int | None
-
-    @property
-    def answered(self) -> bool:
-        """Whether there was a successful reply."""
-        return self.status is not None and 200 <= self.status < 300
 
 
 class BucketCounts(msgspec.Struct):
@@ -101,7 +85,34 @@ class Totals(msgspec.Struct):
     width: int = _WIDTHS[0]
     buckets: dict[int, BucketCounts] = {}
 
-    def add(self, row: Counted, sign: int = 1) -> None:
+    @classmethod
+    def of_all(cls, every: Iterable[Totals]) -> Totals:
+        """The totals of several journals together."""
+        whole = cls()
+        for each in every:
+            whole._merge(each)
+        return whole
+
+    def _merge(self, other: Totals) -> None:
+        for name in _NUMBERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in _COUNTS:
+            for key, number in getattr(other, name).items():
+                _count(getattr(self, name), key, number)
+        width = max(self.width, other.width)
+        self.buckets = merged(self.buckets, width // self.width)
+        for number, counts in merged(other.buckets, width // other.width).items():
+            self.buckets.setdefault(number, BucketCounts()).merge(counts)
+        self.width = width
+        while len(self.buckets) > _MOST_BUCKETS:
+            self._widen()
+
+    def _widen(self) -> None:
+        wider = _WIDTHS[_WIDTHS.index(self.width) + 1]
+        self.buckets = merged(self.buckets, wider // self.width)
+        self.width = wider
+
+    def add(self, row: CountedRow, sign: int = 1) -> None:
         """Count a row, or take it out again with the sign -1."""
         self.rows += sign
         self.failed += sign * row.failed
@@ -122,7 +133,7 @@ class Totals(msgspec.Struct):
         if row.done_at is not None:
             self._count_in_bucket(row, row.done_at, sign)
 
-    def _count_in_bucket(self, row: Counted, done_at: int, sign: int) -> None:
+    def _count_in_bucket(self, row: CountedRow, done_at: int, sign: int) -> None:
         number = done_at // 1000 // self.width
         bucket = self.buckets.get(number)
         if bucket is None:
@@ -137,8 +148,7 @@ class Totals(msgspec.Struct):
         if not bucket.succeeded and not bucket.failed:
             del self.buckets[number]
         elif len(self.buckets) > _MOST_BUCKETS:
-            self.width = _WIDTHS[_WIDTHS.index(self.width) + 1]
-            self.buckets = merged(self.buckets, self.width // _WIDTHS[_WIDTHS.index(self.width) - 1])
+            self._widen()
 
     def percentile(self, percent: float) -> float | None:
         """A percentile of the latencies in seconds, to 1 %; None without an answered call."""

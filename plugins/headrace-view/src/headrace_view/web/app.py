@@ -76,6 +76,7 @@ def make_app(
         Route("/api/runs/{run:int}/compare/{other:int}", api.answer(api.pairs)),
         Route("/api/runs/{run:int}/compare/{other:int}/count", api.answer(api.comparison)),
         Route("/api/runs/{run:int}/events", events.stream),
+        Route("/api/all/events", events.stream_all),
     ]
     if control:
         routes.append(Route("/api/runs/{run:int}/control", Steering(runs, alive).change, methods=["POST"]))
@@ -147,7 +148,7 @@ class _Api:
             found = find_rows(connection, query)
         for row in found if not self._content else ():
             row.answer = row.message = ""
-        return {"rows": found, "reachable": query.reachable}
+        return {"rows": found, "reachable": query.reachable, "whole": run.builder.is_whole}
 
     def count(self, run: ViewedRun, request: Request) -> Any:
         """How many rows there are of a query."""
@@ -186,8 +187,9 @@ class _Api:
             raise QueryError(f"show: must be one of {', '.join(_SHOWN)}; page: must be a number from 0")
         other = self._other(request)
         whole = run.builder.is_whole and other.builder.is_whole
+        search = self._query(request).match
         with open_for_reading(run.place.database, other.place.database) as connection:
-            found = find_pairs(connection, shown, int(page))
+            found = find_pairs(connection, shown, int(page), search)
         pairs = list(compared(run, other, found) if self._content else without_content(found))
         return {"pairs": pairs, "whole": whole}
 

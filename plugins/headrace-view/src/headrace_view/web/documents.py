@@ -10,7 +10,7 @@ import msgspec
 from headrace import Headers, InvalidReply, Reply
 from headrace.bulk import OutputLine
 from headrace_view.charts import Bucket
-from headrace_view.index import IndexBuilder
+from headrace_view.index import Totals
 from headrace_view.index.line_facts import PICO, shown_answer
 from headrace_view.prompts import plain
 
@@ -32,25 +32,11 @@ class Draw(Protocol):
     ) -> Mapping[str, str]: ...
 
 
-def totals_document(builder: IndexBuilder, draw: Draw, *, live: bool, content: bool) -> dict[str, Any]:
-    """The figures and charts of a run.
-
-    Args:
-        builder: Its index.
-        draw: Draws the charts.
-        live: Whether the run goes on.
-        content: Whether answers are shown.
-    """
-    totals = builder.totals
-    buckets = totals.over_time(_MOST_BUCKETS)
+def figures_document(totals: Totals) -> dict[str, Any]:
+    """The figures of a run, or of several together."""
     active = totals.active_seconds
     since, until = min(totals.buckets, default=None), max(totals.buckets, default=None)
     return {
-        "version": builder.version,
-        "indexed": builder.indexed,
-        "size": builder.size,
-        "error": builder.error,
-        "live": live,
         "rows": totals.rows,
         "succeeded": totals.rows - totals.failed,
         "failed": totals.failed,
@@ -65,6 +51,22 @@ def totals_document(builder: IndexBuilder, draw: Draw, *, live: bool, content: b
         "rate": totals.rows / active if active else None,
         "since": None if since is None else since * totals.width,
         "until": None if until is None else (until + 1) * totals.width,
+    }
+
+
+def totals_document(totals: Totals, draw: Draw, *, live: bool, content: bool) -> dict[str, Any]:
+    """The figures and charts of a run, or of several together.
+
+    Args:
+        totals: Of its rows.
+        draw: Draws the charts.
+        live: Whether the run goes on.
+        content: Whether answers are shown.
+    """
+    buckets = totals.over_time(_MOST_BUCKETS)
+    return {
+        **figures_document(totals),
+        "live": live,
         "codes": _frequent(totals.codes),
         "statuses": _frequent(totals.statuses),
         "reasons": _frequent(totals.reasons),

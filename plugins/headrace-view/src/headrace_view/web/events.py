@@ -1,10 +1,11 @@
-"""Server-sent events: the figures of a run, whenever they change."""
+"""Server-sent events: the figures of a run or of all runs, whenever they change."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -13,19 +14,26 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
+from headrace_view.index import Totals
 from headrace_view.runs import Runs, ViewedRun
-from headrace_view.web.documents import Draw, totals_document
+from headrace_view.web.documents import Draw, figures_document, totals_document
 from headrace_view.web.steering import LiveRuns
 
-_EVERY = 0.5
-"""Seconds between two looks at the index."""
+_EVERY, _EVERY_OF_ALL = 0.5, 1.0
+"""Seconds between two looks at one run, and at all."""
 
 _COMMENT_AFTER = 20
 """Looks without a change, after which a comment shows that the connection works."""
 
+_STATUS = ("state", "rate", "total", "counted", "time_left")
+"""What the table of all runs shows of the snapshot of one."""
+
+Look: TypeAlias = Callable[[], tuple[Any, Callable[[], dict[str, Any]]]]
+"""Returns a state, which tells whether anything has changed, and a function that makes the event of it."""
+
 
 class Events:
-    """The endpoint of the events.
+    """The endpoints of the events.
 
     Args:
         runs: The runs.
@@ -41,26 +49,70 @@ class Events:
         self._content = content
 
     async def stream(self, request: Request) -> StreamingResponse:
-        """Answer with events until the page closes the connection."""
-        run = self._runs.get(request.path_params["run"])
+        """Answer with events about a run until the page closes the connection."""
+        run = await anyio.to_thread.run_sync(self._runs.get, request.path_params["run"])
         if run is None:
             raise HTTPException(404, "no such run")
-        return StreamingResponse(self._events(run), media_type="text/event-stream")
+        return _response(partial(self._look, run), _EVERY)
 
-    async def _events(self, run: ViewedRun) -> AsyncIterator[bytes]:
-        sent: Any = None
-        unchanged = 0
-        while True:
-            grows = run.is_growing(time.time())
-            status = await anyio.to_thread.run_sync(self._live.status, run.journal)
-            state = (run.builder.version, run.builder.size, run.builder.error, grows, status)
-            if state != sent:
-                document = await anyio.to_thread.run_sync(self._document, run, grows or status is not None)
-                yield b"data: " + msgspec.json.encode({**document, "status": status}) + b"\n\n"
-                sent, unchanged = state, 0
-            elif (unchanged := unchanged + 1) % _COMMENT_AFTER == 0:
-                yield b": nothing new\n\n"
-            await anyio.sleep(_EVERY)
+    async def stream_all(self, request: Request) -> StreamingResponse:
+        """Answer with events about all runs, together and each, until the page closes the connection."""
+        return _response(self._look_at_all, _EVERY_OF_ALL)
 
-    def _document(self, run: ViewedRun, live: bool) -> dict[str, Any]:
-        return totals_document(run.builder, self._draw, live=live, content=self._content)
+    def _look(self, run: ViewedRun) -> tuple[Any, Callable[[], dict[str, Any]]]:
+        status = self._live.status(run.journal)
+        live = run.is_growing(time.time()) or status is not None
+
+        def document() -> dict[str, Any]:
+            figures = totals_document(run.builder.totals, self._draw, live=live, content=self._content)
+            return {**figures, **_progress([run]), "status": status}
+
+        return (run.builder.version, run.size, run.builder.error, live, status), document
+
+    def _look_at_all(self) -> tuple[Any, Callable[[], dict[str, Any]]]:
+        runs, now = self._runs.open_all(), time.time()
+        every = []
+        for run in runs:
+            status = _short(self._live.status(run.journal))
+            live = run.is_growing(now) or status is not None
+            about = {"run": run.number, "name": run.name, "live": live, "status": status}
+            every.append({**about, **_progress([run]), **figures_document(run.builder.totals)})
+
+        def document() -> dict[str, Any]:
+            totals = Totals.of_all(run.builder.totals for run in runs)
+            live = any(each["live"] for each in every)
+            figures = totals_document(totals, self._draw, live=live, content=False)
+            return {**figures, **_progress(runs), "status": None, "runs": every}
+
+        return every, document
+
+
+def _short(status: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if status is None else {name: status.get(name) for name in _STATUS}
+
+
+def _progress(runs: list[ViewedRun]) -> dict[str, Any]:
+    """How far the outputs are read, in bytes, and why one cannot be."""
+    return {
+        "indexed": sum(run.builder.indexed for run in runs),
+        "size": sum(run.size for run in runs),
+        "error": next((run.builder.error for run in runs if run.builder.error), ""),
+    }
+
+
+def _response(look: Look, every: float) -> StreamingResponse:
+    return StreamingResponse(_events(look, every), media_type="text/event-stream")
+
+
+async def _events(look: Look, every: float) -> AsyncIterator[bytes]:
+    sent: Any = None
+    unchanged = 0
+    while True:
+        state, document = await anyio.to_thread.run_sync(look)
+        if state != sent:
+            content = await anyio.to_thread.run_sync(document)
+            yield b"data: " + msgspec.json.encode(content) + b"\n\n"
+            sent, unchanged = state, 0
+        elif (unchanged := unchanged + 1) % _COMMENT_AFTER == 0:
+            yield b": nothing new\n\n"
+        await anyio.sleep(every)

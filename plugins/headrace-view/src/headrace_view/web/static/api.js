@@ -17,9 +17,9 @@ async function read(response) {
   return response.json();
 }
 
-// Follows the figures of a run; returns a function that ends it.
+// Follows the figures of a run, or of "all"; returns a function that ends it.
 export function follow(run, onData, onLost) {
-  const source = new EventSource(`api/runs/${run}/events`);
+  const source = new EventSource(run === "all" ? "api/all/events" : `api/runs/${run}/events`);
   source.addEventListener("message", (event) => onData(JSON.parse(event.data)));
   source.addEventListener("error", onLost);
   return () => source.close();

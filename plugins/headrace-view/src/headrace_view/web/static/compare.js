@@ -34,6 +34,11 @@ export class Comparison {
     return this.load();
   }
 
+  search() {
+    if (this.searched !== this.rows.fields.search.value) this.page = 0; // it may be shown already, and turned
+    return this.load();
+  }
+
   end() {
     this.other = null;
     this.pending?.abort();
@@ -44,24 +49,25 @@ export class Comparison {
 
   async load() {
     const path = `runs/${this.run}/compare/${this.other}`, show = this.select.value;
+    const search = (this.searched = this.rows.fields.search.value);
     clearTimeout(this.timer);
     this.pending?.abort();
     const { signal } = (this.pending = new AbortController());
     try {
-      const { pairs, whole } = await get(path, { show, page: this.page }, signal);
+      const { pairs, whole } = await get(path, { show, search, page: this.page }, signal);
       const body = document.querySelector("#rows tbody");
       delete body.dataset.rows;
       this.rows.rows = pairs.map(({ rows }) => rows[0]); // what the dialogue shows: the rows of the first run
-      body.replaceChildren(...pairs.map((pair, place) => line(pair, () => this.onOpen(place))));
+      body.replaceChildren(...pairs.map((pair, place) => line(pair, this.names, () => this.onOpen(place))));
       byId("previous").disabled = this.page === 0;
       byId("next").disabled = pairs.length < PAGE;
       const counts = await get(`${path}/count`, {}, signal);
-      const pages = Math.max(1, Math.ceil(counts[show] / PAGE));
+      const pages = search.trim() ? "" : ` of ${count(Math.max(1, Math.ceil(counts[show] / PAGE)))}`;
       byId("count").textContent =
         `${count(counts.different)} of ${count(counts.both)} answers differ, ${count(counts.same)} are the same, ` +
         `${count(counts.failed_in_one)} failed in one run, ${count(counts.failed_in_both)} in both; ` +
-        `${count(counts.only_first)} and ${count(counts.only_second)} are in one run only. ${whole ? "" : "The outputs are still being read. "}Page ${count(this.page + 1)} of ${count(pages)}`;
-      byId("next").disabled ||= this.page + 1 >= pages;
+        `${count(counts.only_first)} and ${count(counts.only_second)} are in one run only. ${whole ? "" : "The outputs are still being read. "}Page ${count(this.page + 1)}${pages}${search.trim() && !pairs.length ? ": the search finds nothing here" : ""}`;
+      byId("next").disabled ||= !search.trim() && (this.page + 1) * PAGE >= counts[show];
       if (!whole) this.timer = setTimeout(() => this.load(), WAIT);
     } catch (error) {
       if (error.name !== "AbortError") byId("count").textContent = error.message;
@@ -75,10 +81,11 @@ export class Comparison {
   }
 }
 
-function line({ rows, marks }, onOpen) {
+function line({ rows, marks }, names, onOpen) {
   const id = element("th", { scope: "row", role: "rowheader" }, opener(rows[0].id, onOpen));
   return element("tr", { role: "row" }, id, ...rows.map((row, side) => {
     const answer = cell("answer");
+    answer.dataset.run = names[side]; // for narrow windows, where the answers are below each other
     if (row.answer) answer.append(foreign(row.answer, marks[side]));
     if (row.failed || statusOf(row) !== "succeeded") answer.append(element("p", { className: "example" }, foreign(`${statusOf(row)} ${row.message}`)));
     return answer;

@@ -18,7 +18,7 @@ export function showOverview(data, name) {
   get("indexing").hidden = data.indexed >= data.size;
   get("progress").value = data.size ? data.indexed / data.size : 0;
   get("progress-text").textContent =
-    `Reading the output: ${Math.floor((100 * data.indexed) / (data.size || 1))}%. Figures and rows are of what is read.`;
+    `Reading ${data.runs ? "the outputs" : "the output"}: ${Math.floor((100 * data.indexed) / (data.size || 1))}%. Figures and rows are of what is read.`;
   const problem = data.error || (data.damaged ? `${count(data.damaged)} lines are no output lines, and are left out.` : "");
   get("problem").textContent = problem;
   get("problem").hidden = !problem;
@@ -28,7 +28,7 @@ export function showOverview(data, name) {
   showCharts(data.charts);
 }
 
-function stateOf({ status, live, size, rows }) {
+export function stateOf({ status, live, size, rows }) {
   if (status) return status.state;
   if (live) return "running";
   return rows ? "not running" : size ? "reading" : "no rows yet";
@@ -53,7 +53,7 @@ function figures(data) {
   ];
 }
 
-function percent(share) {
+export function percent(share) {
   const text = (100 * share).toFixed(1).replace(/\.0$/, "");
   if (text === "0" && share > 0) return "under 0.1%";
   return text === "100" && share < 1 ? "over 99.9%" : `${text}%`;

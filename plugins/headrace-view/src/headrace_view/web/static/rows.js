@@ -10,9 +10,11 @@ const NUMBERS = new Set(["Latency", "Cost", "Attempts"]);
 const byId = (id) => document.getElementById(id);
 
 export class Rows {
-  constructor(onOpen, onCompare) {
+  // onSearch is for a comparison: it returns false if there is none.
+  constructor(onOpen, onCompare, onSearch) {
     this.onOpen = onOpen;
     this.onCompare = onCompare;
+    this.onSearch = onSearch;
     this.page = 0;
     this.order = "line";
     this.descending = false;
@@ -63,7 +65,7 @@ export class Rows {
       clearTimeout(this.timer);
       this.page = 0;
       if (name === "compare") this.onCompare(input.value);
-      else this.timer = setTimeout(() => this.load(), input.tagName === "SELECT" ? 0 : WAIT);
+      else this.timer = setTimeout(() => this.onSearch() || this.load(), input.tagName === "SELECT" ? 0 : WAIT);
     });
     return element("label", {}, label, input);
   }
@@ -110,7 +112,7 @@ export class Rows {
   hideFilters(hidden) {
     this.ranges.hidden = hidden;
     for (const [name, field] of Object.entries(this.fields)) {
-      if (name !== "compare") field.closest("label").hidden = hidden;
+      if (name !== "compare" && name !== "search") field.closest("label").hidden = hidden;
     }
   }
 
@@ -146,13 +148,13 @@ export class Rows {
     const { signal } = (this.pending = new AbortController());
     const parameters = this.parameters(), run = this.run;
     try {
-      const { rows, reachable } = await get(`runs/${run}/rows`, parameters, signal);
+      const { rows, reachable, whole } = await get(`runs/${run}/rows`, parameters, signal);
       if (!(refreshed && this.isInUse())) {
         this.rows = rows;
         this.show();
       }
       const { number, exact } = await get(`runs/${run}/count`, parameters, signal);
-      this.showCount(number, exact, reachable);
+      this.showCount(number, exact, reachable, whole);
     } catch (error) {
       if (error.name !== "AbortError") byId("count").textContent = error.message;
     }
@@ -166,11 +168,11 @@ export class Rows {
     byId("next").disabled = this.rows.length < PAGE;
   }
 
-  showCount(number, exact, reachable) {
+  showCount(number, exact, reachable, whole) {
     const found = `${exact ? "" : "more than "}${count(number)} ${number === 1 ? "row" : "rows"}`;
     const pages = Math.max(1, Math.ceil(Math.min(number, reachable ?? number) / PAGE));
     const limit = reachable !== null && number > reachable ? `; the first ${count(reachable)} in this order can be shown` : "";
-    byId("count").textContent = `${found}, page ${count(this.page + 1)}${exact ? ` of ${count(pages)}` : ""}${limit}`;
+    byId("count").textContent = `${found}, page ${count(this.page + 1)}${exact ? ` of ${count(pages)}` : ""}${limit}${whole ? "" : "; the output is still being read"}`;
     byId("next").disabled ||= exact && this.page + 1 >= pages;
   }
 

@@ -2,6 +2,7 @@
 import { follow, get } from "./api.js";
 import { Comparison } from "./compare.js";
 import { showControl } from "./control.js";
+import { showRuns } from "./folder.js";
 import { fact, showOverview } from "./overview.js";
 import { RowDialog } from "./row.js";
 import { Rows } from "./rows.js";
@@ -23,23 +24,55 @@ const rows = new Rows((place) => dialog.open(place), (other) => {
     comparison.begin(current.run, Number(other), names);
   }
   rows.hideFilters(comparison.isOn);
-});
+}, () => comparison.isOn && comparison.search());
 const dialog = new RowDialog(rows);
 const comparison = new Comparison(rows, (place) => dialog.open(place));
 const turn = rows.turn.bind(rows);
 rows.turn = (by) => (comparison.isOn ? undefined : turn(by));
 
-function show(run) {
+function leave() {
   end();
+  clearTimeout(timer);
   comparison.end();
-  current = run;
   loadedAt = 0;
+}
+
+function showAll() {
+  leave();
+  rows.stop();
+  byId("name").textContent = "All runs";
+  for (const id of ["all-rows", "run-facts", "live"]) byId(id).hidden = true;
+  byId("all-runs").hidden = false;
+  end = follow("all", (data) => {
+    showOverview(data, "all runs");
+    showRuns(data.runs, choose);
+  }, onLost);
+}
+
+function choose({ run, name }) {
+  let known = runs.find((each) => each.run === run);
+  if (!known) { // its output came into the folder later
+    runs.push(known = { run, name });
+    byId("run").append(option(known));
+  }
+  byId("run").value = String(run);
+  show(known);
+  byId("run").focus();
+}
+
+function onLost() {
+  byId("state").textContent = "the server of this page does not answer";
+}
+
+function show(run) {
+  leave();
+  current = run;
+  byId("all-runs").hidden = true;
+  byId("all-rows").hidden = false;
   byId("name").textContent = run.name;
   rows.begin(run.run, runs, content);
   showFacts(run.run);
-  end = follow(run.run, update, () => {
-    byId("state").textContent = "the server of this page does not answer";
-  });
+  end = follow(run.run, update, onLost);
 }
 
 function update(data) {
@@ -55,13 +88,17 @@ function refresh() {
   if (!comparison.isOn) rows.refresh();
 }
 
+const option = ({ run, name }) => element("option", { value: String(run) }, name);
+
 async function showFacts(run) {
   const facts = await get(`runs/${run}/facts`);
+  if (run !== current.run || byId("all-rows").hidden) return;
   byId("facts").replaceChildren(...facts.flatMap(([title, text]) => fact(title, text)));
   byId("run-facts").hidden = !facts.length;
 }
 
 byId("choose").hidden = runs.length < 2;
-byId("run").replaceChildren(...runs.map(({ run, name }) => element("option", { value: String(run) }, name)));
-byId("run").addEventListener("input", (event) => show(runs.find(({ run }) => run === Number(event.target.value))));
+byId("run").replaceChildren(...runs.map(option), element("option", { value: "all" }, "all runs together"));
+byId("run").addEventListener("input", ({ target: { value } }) =>
+  value === "all" ? showAll() : show(runs.find(({ run }) => run === Number(value))));
 show(current);

@@ -1,0 +1,36 @@
+// The table of all runs: what each has done, and a button that shows it.
+import { cell } from "./rows.js";
+import { percent, stateOf } from "./overview.js";
+import { count, element, foreign, rate, seconds, time, usd } from "./text.js";
+
+const place = document.querySelector("#all-runs tbody");
+
+export function showRuns(runs, onChoose) {
+  const text = JSON.stringify(runs);
+  if (place.dataset.runs === text) return;
+  place.dataset.runs = text;
+  const focused = [...place.querySelectorAll("button")].indexOf(document.activeElement);
+  place.replaceChildren(...runs.map((run) => line(run, onChoose)));
+  if (focused >= 0) place.querySelectorAll("button")[focused]?.focus();
+}
+
+function line(run, onChoose) {
+  const open = element("button", { type: "button", className: "open" }, foreign(run.name));
+  open.addEventListener("click", () => onChoose(run));
+  const perSecond = run.status ? run.status.rate : run.rate;
+  const total = run.status?.total ? ` of ${run.status.counted ? "" : "at least "}${count(run.status.total)}` : "";
+  return element("tr", {},
+    element("th", { scope: "row" }, open),
+    cell("", stateText(run)),
+    cell("", run.since === null ? "" : time(run.since)),
+    cell("number", `${count(run.rows)}${total}`),
+    cell(run.failed ? "number bad" : "number", `${count(run.failed)}${run.failed ? ` (${percent(run.failed / run.rows)})` : ""}`),
+    cell("number", perSecond ? rate(perSecond) : ""),
+    cell("number", run.seconds ? seconds(run.seconds) : ""),
+    cell("number", run.latency.p50 === null ? "" : seconds(run.latency.p50)),
+    cell("number", run.cost === null ? "" : usd(run.cost)));
+}
+
+function stateText(run) {
+  return run.indexed < run.size ? `${stateOf(run)}, ${Math.floor((100 * run.indexed) / run.size)}% read` : stateOf(run);
+}

@@ -1,0 +1,72 @@
+"""What the page shows in its browser tests: lines with hostile text, and a live run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from headrace_view.web import Change
+from view_lines import make_line
+
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg/onload=alert(1)>",
+    "javascript:alert(1)",
+    "{{7*7}} ${7*7} <%= 7*7 %>",
+    "\u202egnp.exe\u202c",
+    "line\u2028separator\u2029end",
+    "null\x00byte\x1b[2J\x07",
+    "../../../../etc/passwd",
+    '"><style>*{display:none}</style>',
+]
+ROWS = 130
+STATUS: dict[str, Any] = {
+    "state": "running",
+    "total": 500,
+    "counted": True,
+    "rate": 12.5,
+    "time_left": 30.0,
+    "in_flight": 7,
+    "waiting": "",
+    "circuits": {"http://endpoint": "5 of 10 calls failed"},
+    "limits": {"max-in-flight": 100, "budget": None},
+}
+
+
+class LiveRun:
+    """A live run whose changes are kept."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+
+    def status(self, out: Path) -> Mapping[str, Any] | None:
+        paused = bool(self.changes) and self.changes[-1].type == "pause"
+        return STATUS | {"state": "paused" if paused else "running"}
+
+    def change(self, out: Path, change: Change) -> str:
+        self.changes.append(change)
+        return f"did {change.type} {change.name}"
+
+
+def lines(answer: str = "Garten") -> list[dict[str, Any]]:
+    """130 lines: each tenth failed, one is cut off, and ten are hostile."""
+    made = [
+        make_line(
+            n,
+            answer=answer if n % 2 else "Sport",
+            code="timeout" if n % 10 == 9 else None,
+            status=None if n % 10 == 9 else 200,
+            elapsed=n / 10,
+            cost=f"0.{n:04}",
+            reason="length" if n == 33 else "stop",
+        )
+        for n in range(ROWS - len(HOSTILE))
+    ]
+    return made + [
+        make_line(
+            ROWS + n, f"{n} {text}", text, code="answer_error" if n % 2 else None, message=text, cost=None
+        )
+        for n, text in enumerate(HOSTILE)
+    ]
