@@ -11,10 +11,9 @@ import attrs
 
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
-from headrace.bulk.call_maps import CallMaps
+from headrace.bulk.client_executor import ClientExecutor
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON
 from headrace.bulk.item_result import ItemResult, item_result
-from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
 from headrace.calls import Outcome, Request
 from headrace.client import Client
 from headrace.endpoint import EMPTY
@@ -104,7 +103,7 @@ def carry_over(client: Client, spent: Decimal) -> None:
             resume(spent)
 
 
-class LocalExecutor:
+class LocalExecutor(ClientExecutor):
     """Makes the calls with one client, in this process.
 
     Args:
@@ -123,32 +122,13 @@ class LocalExecutor:
         fail_on: Set[str] = DEFAULT_FAIL_ON,
         step_choices: Sequence[Sequence[str]] = (),
     ) -> None:
-        self._client = client
+        super().__init__(client, max_in_flight)
         self._choices = step_choices or (choices,)
         self._fail_on = fail_on
-        self._maps = CallMaps(client, max_in_flight)
-
-    @property
-    def in_flight(self) -> int:
-        """The number of calls in flight."""
-        return self._client.in_flight
-
-    @property
-    def max_in_flight(self) -> float:
-        """The most calls in flight; it can be set at any time."""
-        return self._maps.total
-
-    @max_in_flight.setter
-    def max_in_flight(self, total: int) -> None:
-        self._maps.total = total
 
     async def cancel(self, indexes: Set[int]) -> None:
         """Cancel the calls of these items that are in flight; they fail with a `CallCancelled`."""
         await self._maps.cancel(indexes)
-
-    async def unfinished(self) -> UnfinishedCalls:
-        """What the calls in flight wait for."""
-        return unfinished_calls(self._client)
 
     async def work(self, items: Iterator[WorkItem], handle: ResultHandler) -> None:
         """See `Executor.work`."""

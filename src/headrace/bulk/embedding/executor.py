@@ -7,19 +7,18 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from typing import Any
 
 from headrace._support.interrupts import uninterrupted
-from headrace.bulk.call_maps import CallMaps
+from headrace.bulk.client_executor import ClientExecutor
 from headrace.bulk.embedding.batch import Batch, BatchBuilder
 from headrace.bulk.embedding.rejections import concerns_some_texts, refuses_base64
 from headrace.bulk.embedding.row_outcomes import row_results
 from headrace.bulk.executor import ResultHandler, WorkItem
 from headrace.bulk.item_result import ItemResult, item_result
-from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
 from headrace.calls import Outcome
 from headrace.client import Client
 from headrace.errors import HeadraceError
 
 
-class EmbeddingExecutor:
+class EmbeddingExecutor(ClientExecutor):
     """Embeds the texts of items with one client, in this process; an `Executor`.
 
     A batch that the endpoint rejects because of its content is sent again in two halves, and so on, until
@@ -33,31 +32,12 @@ class EmbeddingExecutor:
     """
 
     def __init__(self, client: Client, batch_size: int, max_in_flight: int | None = None) -> None:
-        self._client = client
-        self._maps = CallMaps(client, max_in_flight)
+        super().__init__(client, max_in_flight)
         self._builder = BatchBuilder(batch_size, self._fail)
         self._members: dict[str, Any] = {}
         self._parts: deque[Batch] = deque()
         self._failed: list[ItemResult] = []
         self._handle: ResultHandler = lambda results: None
-
-    @property
-    def in_flight(self) -> int:
-        """The number of calls in flight."""
-        return self._client.in_flight
-
-    @property
-    def max_in_flight(self) -> float:
-        """The most calls in flight; it can be set at any time."""
-        return self._maps.total
-
-    @max_in_flight.setter
-    def max_in_flight(self, total: int) -> None:
-        self._maps.total = total
-
-    async def unfinished(self) -> UnfinishedCalls:
-        """What the calls in flight wait for."""
-        return unfinished_calls(self._client)
 
     async def work(self, items: Iterator[WorkItem] | AsyncIterator[WorkItem], handle: ResultHandler) -> None:
         """See `Executor.work`."""
