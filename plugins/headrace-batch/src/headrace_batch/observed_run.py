@@ -106,9 +106,8 @@ class ObservedRun:
             )
         settled = [part for part in self._parts if part.stage in _SETTLED]
         if settled or not lines:
-            lines.append(
-                f"{len(settled):,} {'part is' if len(settled) == 1 else 'parts are'} settled: the results are in the output"
-            )
+            parts = "part is" if len(settled) == 1 else "parts are"
+            lines.append(f"{len(settled):,} {parts} settled: the results are in the output")
         return "\n".join(lines)
 
 
