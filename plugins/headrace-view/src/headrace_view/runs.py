@@ -43,8 +43,8 @@ class ViewedRun:
         self.number = number
         self.journal = journal
         self.name = name
-        self.asked_at = 0.0
-        self.opening = threading.Lock()
+        self.asked_at: float = 0.0
+        self.opening: threading.Lock = threading.Lock()
 
     @functools.cached_property
     def place(self) -> IndexPlace:

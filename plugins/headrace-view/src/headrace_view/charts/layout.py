@@ -29,10 +29,10 @@ class Layout:
         numbers = [round((bucket.start - self._first) / width) for bucket in buckets]
         lengths = [len(part) for part in split_at_pauses(numbers, width)]
         firsts = [sum(lengths[:number]) for number in range(len(lengths))]
-        self.periods = [
+        self.periods: list[Sequence[Bucket]] = [
             buckets[first : first + length] for first, length in zip(firsts, lengths, strict=True)
         ]
-        self.axis = TimeAxis([(self.since(part[0]), self.since(part[-1]) + width) for part in self.periods])
+        self.axis: TimeAxis = TimeAxis([(self.since(part[0]), self.since(part[-1]) + width) for part in self.periods])
 
     def since(self, bucket: Bucket) -> float:
         """The seconds from the first bucket to this one."""

@@ -56,9 +56,9 @@ class IndexBuilder:
 
     def __init__(self, journal: Path, place: IndexPlace) -> None:
         self.place = place
-        self.version = 0
-        self.error = ""
-        self.is_whole = False
+        self.version: int = 0
+        self.error: str = ""
+        self.is_whole: bool = False
         self._file = JournalFile(journal)
         self._terms: dict[tuple[str, str], int] = {}
         self._names: dict[int, str] = {}

@@ -35,7 +35,7 @@ class JournalFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.size = 0
+        self.size: int = 0
 
     def read(self, position: ReadPosition) -> tuple[ReadPosition, int, list[bytes]] | None:
         """Read lines after a position.
