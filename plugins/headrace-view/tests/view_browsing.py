@@ -1,4 +1,7 @@
-"""Serves pages about runs, and opens them in Debian's Chromium."""
+"""Serves pages about runs, and opens them in Debian's Chromium.
+
+Some of it is in the tests of the core, too: the tests of this plugin run without those.
+"""
 
 from __future__ import annotations
 
