@@ -296,7 +296,6 @@ def test_every_name_for_engine_authors_is_documented() -> None:
         "Summary",
         "Task",
         "failure_rows",
-        "read_run_facts",
         "read_status",
         "run",
         "status_rows",
