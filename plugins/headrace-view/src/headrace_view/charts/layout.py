@@ -32,7 +32,9 @@ class Layout:
         self.periods: list[Sequence[Bucket]] = [
             buckets[first : first + length] for first, length in zip(firsts, lengths, strict=True)
         ]
-        self.axis: TimeAxis = TimeAxis([(self.since(part[0]), self.since(part[-1]) + width) for part in self.periods])
+        self.axis: TimeAxis = TimeAxis(
+            [(self.since(part[0]), self.since(part[-1]) + width) for part in self.periods]
+        )
 
     def since(self, bucket: Bucket) -> float:
         """The seconds from the first bucket to this one."""
