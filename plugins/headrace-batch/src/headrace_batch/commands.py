@@ -85,13 +85,15 @@ def fetch(context: click.Context, out: str) -> None:
     if not arguments or arguments[0] not in ("run", "embed"):
         raise SettingsError(f"{out}: the run was begun from Python; call headrace.run again to continue it")
     group = context.find_root().command
-    arguments = [each for each in arguments if each != "--detach"] + _own_out(out, arguments, group)
+    arguments = [each for each in arguments if each != "--detach"] + _own_out(
+        out, arguments, context.find_root()
+    )
     if not any(each == "--engine" or each.startswith("--engine=") for each in arguments):
         arguments += ["--engine", "batch"]
     group.main(arguments, prog_name="headrace")
 
 
-def _own_out(out: str, arguments: list[str], group: click.Command) -> list[str]:
+def _own_out(out: str, arguments: list[str], root: click.Context) -> list[str]:
     """What makes a command write to ``out``, which a job file may name for another directory.
 
     Raises:
@@ -99,9 +101,12 @@ def _own_out(out: str, arguments: list[str], group: click.Command) -> list[str]:
     """
     from headrace import SettingsError
 
+    group = root.command
     assert isinstance(group, click.Group)
     command = group.commands[arguments[0]]
-    parser = command.make_parser(click.Context(command, ignore_unknown_options=True))  # those of engines
+    parser = command.make_parser(
+        click.Context(command, root, ignore_unknown_options=True)
+    )  # those of engines
     given = parser.parse_args(arguments[1:])[0].get("out")
     if given is None:
         return ["--out", out]
