@@ -104,9 +104,9 @@ def _own_out(out: str, arguments: list[str], root: click.Context) -> list[str]:
     group = root.command
     assert isinstance(group, click.Group)
     command = group.commands[arguments[0]]
-    parser = command.make_parser(
-        click.Context(command, root, ignore_unknown_options=True)
-    )  # those of engines
+    # Options of engines are unknown here.
+    known = click.Context(command, root, ignore_unknown_options=True)
+    parser = command.make_parser(known)
     given = parser.parse_args(arguments[1:])[0].get("out")
     if given is None:
         return ["--out", out]
