@@ -106,8 +106,8 @@ class ObservedRun:
             )
         settled = [part for part in self._parts if part.stage in _SETTLED]
         if settled or not lines:
-            parts = "part is" if len(settled) == 1 else "parts are"
-            lines.append(f"{len(settled):,} {parts} settled: the results are in the output")
+            settled_parts = "part is settled: its" if len(settled) == 1 else "parts are settled: their"
+            lines.append(f"{len(settled):,} {settled_parts} results are in the output")
         return "\n".join(lines)
 
 
