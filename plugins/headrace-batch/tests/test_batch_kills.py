@@ -38,7 +38,7 @@ ACCIDENTS: list[Accident] = ["kill_before", "kill_after", "lost_before", "lost_a
 
 
 def other_batch(form: OpenAIForm) -> bytes:
-    """The requests of a batch that another program has made: nine of the rows, and one that is none."""
+    """The requests of a batch of another program: nine rows of the run, and one other row."""
     lines = [
         {
             "custom_id": id,

@@ -13,11 +13,11 @@ import msgspec
 
 from headrace import Request
 from headrace.bulk import IdTable
-from headrace.plugins import EncodedBody
 from headrace_batch.done_rows import DoneRows
 from headrace_batch.part import Part, Stage
 from headrace_batch.part_file import custom_id_of, line_at, lines_of
 from headrace_batch.requests_of_batch import read_request
+from headrace_batch.stored_request import stored_request
 
 _SIZE = 8
 _SHOWN = 3
@@ -132,10 +132,7 @@ class AdoptedRows:
         """The request that was kept for a row, with the format of its answer and its tags."""
         place = self._places.get(custom_id_of(id)) or b""
         found = _decode(os.pread(self._file, int.from_bytes(place[_SIZE:]), int.from_bytes(place[:_SIZE])))
-        body: Any = EncodedBody(bytes(found.body))
-        if found.model is not None and body.get("model") != found.model:
-            body = {**body, "model": found.model}
-        return Request(body, found.path, id=id, answer=answer, tags=tags)
+        return stored_request(id, found.path, found.model, bytes(found.body), answer, tags)
 
     def describe(self, done: DoneRows) -> list[str]:
         """What a user should know about the requests of adopted batches, now that all rows are drawn."""

@@ -8,7 +8,6 @@ import itertools
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Set
 from decimal import Decimal
-from typing import Any
 
 import anyio
 import anyio.abc
@@ -16,7 +15,7 @@ import anyio.lowlevel
 
 from headrace import HeadraceError, Outcome, Request, RequestError, RunDetached
 from headrace.bulk import EngineSetup, ResultHandler, WorkItem
-from headrace.plugins import EncodedBody, encode_body, estimate_prompt_tokens, task_group
+from headrace.plugins import encode_body, estimate_prompt_tokens, task_group
 from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
 from headrace_batch.one_error import one_error
@@ -29,6 +28,7 @@ from headrace_batch.part_schedule import PartSchedule
 from headrace_batch.pricing import PartMoney
 from headrace_batch.recovery import OpenRows, settle_ended
 from headrace_batch.row_file import RowFile
+from headrace_batch.stored_request import stored_request
 from headrace_batch.waiting_rows import WaitingRows
 
 _MOST_UNSENT = 3
@@ -300,10 +300,8 @@ class BatchExecutor:
         if part.adopted:
             return self._open_rows.adopted.request(id, answer, tags)
         content = line_at(part_path(self._ledger.folder, number), line)
-        body: Any = EncodedBody(bytes(decode_request_line(content).body))
-        if part.model is not None and body.get("model") != part.model:
-            body = {**body, "model": part.model}
-        return Request(body, part.path, id=id, answer=answer, tags=tags)
+        body = bytes(decode_request_line(content).body)
+        return stored_request(id, part.path, part.model, body, answer, tags)
 
     async def _planned(self, part: Part) -> None:
         if self._setup.calls != "single":

@@ -60,7 +60,7 @@ def row_id_of(custom_id: str, calls: CallKind) -> str:
 
 
 def is_hashed(row_id: str) -> bool:
-    """Whether a ``custom_id`` has a hash in place of the id of its row."""
+    """Whether a ``custom_id`` contains a hash, because the id of its row is too long."""
     return row_id.startswith(_HASHED)
 
 

@@ -44,7 +44,7 @@ class PartSchedule:
             self._parts[part.number] = part
 
     def end(self, part: Part | None) -> None:
-        """Note that a part, or ordinary calls, are no longer under way."""
+        """Note that a part has ended, or ordinary calls have if it is None."""
         if part is None:
             self._others -= 1
         else:
