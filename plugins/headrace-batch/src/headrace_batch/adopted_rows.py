@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from headrace_batch.done_rows import DoneRows
 from headrace_batch.part import Part, Stage
 from headrace_batch.part_file import custom_id_of, line_at, lines_of
 from headrace_batch.requests_of_batch import read_request
+from headrace_batch.row_file import RowFile
 from headrace_batch.stored_request import stored_request
 
 _SIZE = 8
@@ -73,23 +73,19 @@ class AdoptedRows:
     A row that its batch did not finish is sent with the request of this run, which is kept in a file.
 
     Args:
-        folder: The folder of the run's parts.
+        file: Where these requests are kept.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "part-adopted.new"  # after a kill, the next session removes it
-        self._file = -1
+    def __init__(self, file: RowFile) -> None:
+        self._file = file
         self._parts: dict[int, _AdoptedPart] = {}
         self._places = IdTable(2 * _SIZE)
-        self._end = 0
 
     def __contains__(self, number: int) -> bool:
         return number in self._parts
 
     def add(self, part: Part, path: Path) -> None:
         """Add a part whose requests are in the file at ``path``."""
-        if self._file < 0:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         self._parts[part.number] = _AdoptedPart(part, path, part.stage is not Stage.KEPT)
 
     def accept(self, number: int, place: int, custom_id: str, line: bytes, digest: bytes) -> bool:
@@ -124,14 +120,13 @@ class AdoptedRows:
             content: Its body as JSON.
         """
         kept = msgspec.json.encode(_OwnRequest(request.path, request.model, msgspec.Raw(content)))
-        self._places.set(custom_id, self._end.to_bytes(_SIZE) + len(kept).to_bytes(_SIZE))
-        os.pwrite(self._file, kept, self._end)
-        self._end += len(kept)
+        place = self._file.append(kept)
+        self._places.set(custom_id, place.to_bytes(_SIZE) + len(kept).to_bytes(_SIZE))
 
     def request(self, id: str, answer: Any, tags: Mapping[str, str]) -> Request:
         """The request that was kept for a row, with the format of its answer and its tags."""
         place = self._places.get(custom_id_of(id)) or b""
-        found = _decode(os.pread(self._file, int.from_bytes(place[_SIZE:]), int.from_bytes(place[:_SIZE])))
+        found = _decode(self._file.read(int.from_bytes(place[:_SIZE]), int.from_bytes(place[_SIZE:])))
         return stored_request(id, found.path, found.model, bytes(found.body), answer, tags)
 
     def describe(self, done: DoneRows) -> list[str]:
@@ -167,12 +162,6 @@ class AdoptedRows:
                 "requests. Their rows are sent."
             )
         return said
-
-    def close(self) -> None:
-        """Remove the file with the requests of this run."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._path.unlink(missing_ok=True)
 
 
 def _named(names: list[str]) -> str:

@@ -149,9 +149,8 @@ async def _opened(setup: EngineSetup, options: BatchOptions) -> AsyncIterator[Ex
         money = PartMoney(batch_prices(setup.client))
         await adopt(options.adopt, setup, ledger, endpoints.all(), money)
         with closing(RowFile(ledger.folder)) as of_parts, closing(RowFile(ledger.folder)) as waiting:
-            rows = await open_rows(ledger, endpoints, setup, of_parts)
-            with closing(rows.adopted):
-                yield BatchExecutor(setup, options, ledger, endpoints, money, rows, waiting)
+            rows = await open_rows(ledger, endpoints, setup, of_parts, waiting)
+            yield BatchExecutor(setup, options, ledger, endpoints, money, rows, waiting)
     finally:
         setup.note_calls(ledger.has_batches)
         remove_settled(ledger.folder, ledger.parts)

@@ -48,7 +48,7 @@ class OpenRows:
         setup: The run.
         file: Where what is known of each is kept. In memory a row takes about 12 bytes until it is taken.
         most: How many rows there are at most.
-        folder: The folder of the run's parts.
+        requests: Where the requests of this run for adopted rows are kept.
 
     Attributes:
         done: The rows that are in the output.
@@ -56,7 +56,7 @@ class OpenRows:
         adopted: The rows of adopted batches.
     """
 
-    def __init__(self, setup: EngineSetup, file: RowFile, most: int, folder: Path) -> None:
+    def __init__(self, setup: EngineSetup, file: RowFile, most: int, requests: RowFile) -> None:
         self._calls = setup.calls
         self._file = file
         self._size = (most.bit_length() + 7) // 8
@@ -64,7 +64,7 @@ class OpenRows:
         self._count = 0
         self.done: DoneRows = DoneRows(setup)
         self.undone: dict[int, int] = {}
-        self.adopted: AdoptedRows = AdoptedRows(folder)
+        self.adopted: AdoptedRows = AdoptedRows(requests)
 
     def add(self, part: Part, path: Path) -> None:
         """Add the rows of a part."""
@@ -193,12 +193,14 @@ async def _adopt(
     return True
 
 
-async def open_rows(ledger: Ledger, endpoints: PartEndpoints, setup: EngineSetup, file: RowFile) -> OpenRows:
+async def open_rows(
+    ledger: Ledger, endpoints: PartEndpoints, setup: EngineSetup, file: RowFile, requests: RowFile
+) -> OpenRows:
     """The rows of the parts that are not settled. A part whose requests are nowhere has no batch."""
     # A row that an adopted batch did not finish may be in a part of this run; that one counts.
     parts = [part for part in ledger.parts.values() if part.stage is not Stage.SETTLED]
     parts.sort(key=lambda each: not each.adopted)
-    rows = OpenRows(setup, file, sum(part.rows for part in parts), ledger.folder)
+    rows = OpenRows(setup, file, sum(part.rows for part in parts), requests)
     for part in parts:
         if await restore_file(part, ledger.folder, endpoints.at(part.endpoint)):
             rows.add(part, part_path(ledger.folder, part.number))
