@@ -1,5 +1,6 @@
 """The control of a run that goes on: its snapshot, and the messages that change it."""
 
+from headrace.bulk.control.accompanied import accompanied_in_thread
 from headrace.bulk.control.messages import (
     CancelItems,
     ControlMessage,
@@ -30,6 +31,7 @@ __all__ = [
     "RunSnapshot",
     "SetLimit",
     "StopRun",
+    "accompanied_in_thread",
     "control_address",
     "encode_message",
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import TypeAlias
 
 import anyio
 import anyio.abc
+from anyio.from_thread import start_blocking_portal
 
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
@@ -16,6 +18,9 @@ from headrace.errors import HeadraceError
 from headrace.pipeline.plugin_manager import Plugins
 
 _log = logging.getLogger("headrace")
+
+_NamedContext: TypeAlias = tuple[str, AbstractAsyncContextManager[object]]
+"""A context, and the plugin that it is from."""
 
 _CLOSE_TIMEOUT = 5.0
 """Seconds in which the contexts must close at the end of a run."""
@@ -33,6 +38,40 @@ async def accompanied(control: RunControl) -> AsyncIterator[None]:
     if not contexts:
         yield
         return
+    async with _held(contexts):
+        yield
+
+
+@contextmanager
+def accompanied_in_thread(control: RunControl) -> Iterator[bool]:
+    """`accompanied` for an engine without an event loop: the contexts are open in that of another thread.
+
+    The methods of ``control`` are called in that thread. Without such contexts there is no thread.
+
+    Args:
+        control: Shows and changes the run.
+
+    Returns:
+        A context manager that yields whether there are contexts.
+
+    Example:
+        ```python
+        with accompanied_in_thread(control) as is_accompanied:
+            ...  # perform the run
+        ```
+    """
+    contexts = _contexts(control)
+    if not contexts:
+        yield False
+        return
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(_held(contexts)):
+        yield True
+
+
+@asynccontextmanager
+@uninterrupted
+async def _held(contexts: list[_NamedContext]) -> AsyncIterator[None]:
+    """Open contexts during the block."""
     over = anyio.Event()
     async with task_group() as group:
         for name, context in contexts:
@@ -42,7 +81,7 @@ async def accompanied(control: RunControl) -> AsyncIterator[None]:
         group.cancel_scope.deadline = anyio.current_time() + _CLOSE_TIMEOUT
 
 
-def _contexts(control: RunControl) -> list[tuple[str, AbstractAsyncContextManager[object]]]:
+def _contexts(control: RunControl) -> list[_NamedContext]:
     if control.out is None:
         return []
     try:
