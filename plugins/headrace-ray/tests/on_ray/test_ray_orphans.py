@@ -43,6 +43,7 @@ def start_actor(folder: Path, url: str, session: str, max_in_flight: int) -> Any
         max_in_flight=max_in_flight,
         wait_for_endpoint=LIMIT,
         retry_failed=False,
+        steered=False,
         environment={},
         folder=str(folder),
         path=tuple(sys.path),

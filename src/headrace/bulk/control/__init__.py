@@ -15,7 +15,7 @@ from headrace.bulk.control.messages import (
 from headrace.bulk.control.records import Change, control_address
 from headrace.bulk.control.replies import Done, Refused
 from headrace.bulk.control.run_control import RunControl
-from headrace.bulk.control.snapshot import RunSnapshot
+from headrace.bulk.control.snapshot import RunSnapshot, RunStatus
 
 __all__ = [
     "CancelItems",
@@ -29,6 +29,7 @@ __all__ = [
     "RetryFailed",
     "RunControl",
     "RunSnapshot",
+    "RunStatus",
     "SetLimit",
     "StopRun",
     "accompanied_in_thread",

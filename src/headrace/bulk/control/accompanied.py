@@ -64,8 +64,13 @@ def accompanied_in_thread(control: RunControl) -> Iterator[bool]:
     if not contexts:
         yield False
         return
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(_held(contexts)):
-        yield True
+    with start_blocking_portal() as portal:
+        held = portal.wrap_async_context_manager(_held(contexts))
+        held.__enter__()
+        try:
+            yield True
+        finally:
+            held.__exit__(None, None, None)  # the error of a run, like Ctrl-C, must not reach the event loop
 
 
 @asynccontextmanager

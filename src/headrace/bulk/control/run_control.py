@@ -47,8 +47,11 @@ class SidecarOwner(Protocol):
 class RunControl(ABC):
     """Shows a run that goes on, and changes it. All methods are called in one event loop.
 
-    Each change is logged, and written to the journal's sidecar. An engine that has the whole run to itself
-    makes a subclass, and opens `accompanied_in_thread` with it.
+    Each change is logged, and written to the journal's sidecar.
+
+    An engine that has the whole run to itself makes a subclass, and opens `accompanied_in_thread` with it.
+    The abstract methods whose names begin with an underscore do what is asked for; whether that is possible
+    now was checked before.
 
     Args:
         out: The output; None in memory or on stdout.
@@ -85,20 +88,25 @@ class RunControl(ABC):
 
     @property
     @abstractmethod
-    def _state(self) -> RunStatus: ...
+    def _state(self) -> RunStatus:
+        """What the run does."""
 
     @property
     @abstractmethod
-    def _in_flight(self) -> int: ...
+    def _in_flight(self) -> int:
+        """The number of calls in flight."""
 
     @abstractmethod
-    def _pause(self) -> None: ...
+    def _pause(self) -> None:
+        """Draw no more items."""
 
     @abstractmethod
-    def _resume(self) -> None: ...
+    def _resume(self) -> None:
+        """Draw items again."""
 
     @abstractmethod
-    def _stop(self) -> None: ...
+    def _stop(self) -> None:
+        """Draw no more items, and end the session when those in flight are finished."""
 
     @abstractmethod
     def retry_failed(self) -> Done:
@@ -166,8 +174,9 @@ class RunControl(ABC):
         self._refuse_if_stopping()
         if self._state == "paused":
             return Done(message="The run is paused already.")
-        change = self._note("state", self._state, "paused")
+        state = self._state
         self._pause()
+        change = self._note("state", state, "paused")
         rest = format_count(self._in_flight, "call")
         return Done(message=f"Paused: no more items are sent; {rest} in flight are finished.", change=change)
 
@@ -185,8 +194,9 @@ class RunControl(ABC):
         self._refuse_if_ended()
         if self._state == "stopping":
             return Done(message="The run is stopping already.")
-        change = self._note("state", self._state, "stopping")
+        state = self._state
         self._stop()
+        change = self._note("state", state, "stopping")
         return Done(
             message="Stopping: calls in flight are being finished; run its command again to continue.",
             change=change,
