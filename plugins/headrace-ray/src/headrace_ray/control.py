@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -58,12 +59,16 @@ class RayControl(RunControl):
         state, result = self._state_of(alive), self._result
         return self._snapshot_of(
             result or self._totals([report for report, _ in reports], state, _waiting(alive)),
-            run=run_identity(self._folder.path).id,
+            run=self._run_id,
             state=state,
             in_flight=0 if result else sum(report.in_flight for report in alive),
             engine_status="" if result else f"{len(alive)} of {self._actors} actors",
             circuits={endpoint: why for report in alive for endpoint, why in report.circuits.items()},
         )
+
+    @functools.cached_property
+    def _run_id(self) -> str:
+        return run_identity(self._folder.path).id
 
     def _totals(self, reports: list[ActorReport], state: RunStatus, waiting: str) -> Summary:
         """The totals that the actors have reported; those of dead ones count, too."""
