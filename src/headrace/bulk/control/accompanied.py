@@ -9,7 +9,6 @@ from typing import TypeAlias
 
 import anyio
 import anyio.abc
-from anyio.from_thread import start_blocking_portal
 
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
@@ -44,9 +43,10 @@ async def accompanied(control: RunControl) -> AsyncIterator[None]:
 
 @contextmanager
 def accompanied_in_thread(control: RunControl) -> Iterator[bool]:
-    """`accompanied` for an engine without an event loop: the contexts are open in that of another thread.
+    """Open the contexts of ``headrace_run_context`` for an engine without an event loop, in that of a thread.
 
-    The methods of ``control`` are called in that thread. Without such contexts there is no thread.
+    The methods of ``control`` are called in that thread. Without such contexts there is no thread. An error of
+    a plugin is logged as one warning.
 
     Args:
         control: Shows and changes the run.
@@ -64,6 +64,8 @@ def accompanied_in_thread(control: RunControl) -> Iterator[bool]:
     if not contexts:
         yield False
         return
+    from anyio.from_thread import start_blocking_portal  # only such an engine needs it
+
     with start_blocking_portal() as portal:
         held = portal.wrap_async_context_manager(_held(contexts))
         held.__enter__()
