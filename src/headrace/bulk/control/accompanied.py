@@ -64,15 +64,10 @@ def accompanied_in_thread(control: RunControl) -> Iterator[bool]:
     if not contexts:
         yield False
         return
-    from anyio.from_thread import start_blocking_portal  # only such an engine needs it
+    from headrace._support.event_loop_thread import entered, event_loop_thread  # not for ordinary runs
 
-    with start_blocking_portal() as portal:
-        held = portal.wrap_async_context_manager(_held(contexts))
-        held.__enter__()
-        try:
-            yield True
-        finally:
-            held.__exit__(None, None, None)  # the error of a run, like Ctrl-C, must not reach the event loop
+    with event_loop_thread() as portal, entered(portal, _held(contexts)):
+        yield True
 
 
 @asynccontextmanager
