@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,18 @@ def test_the_status_of_an_output_has_its_totals(tmp_path: Path) -> None:
     assert "In flight" not in dict(status_rows(status))
     with pytest.raises(InputError, match="No such file"):
         read_status(tmp_path / "other.jsonl")
+
+
+def test_the_status_of_a_folder_counts_all_shards(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a directory"):
+        read_status(tmp_path)
+    result = {"id": "headrace-0", "custom_id": "a", "headrace": {"attempts": 1, "elapsed": 1.0}}
+    error = {"code": "timeout", "message": "late"}
+    (tmp_path / "shard-b.jsonl").touch()
+    with pytest.raises(InputError, match="holds no finished item"):
+        read_status(tmp_path)
+    for name in "ac":
+        line = json.dumps({**result, "response": None, "error": error})
+        (tmp_path / f"shard-{name}.jsonl").write_text(f"{line}\n{line[:20]}")
+    status = read_status(tmp_path)
+    assert (status["done"], status["failed"], status["out"]) == (2, 2, str(tmp_path))

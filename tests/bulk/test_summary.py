@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace._support.histogram import LatencyHistogram
-from headrace.bulk.item_result import item_result
+from headrace.bulk.item_result import ItemResult, item_result
 from headrace.bulk.summary import Summary
+from headrace.bulk.summary_json import summary_values
 from headrace.bulk.summary_text import describe
+from headrace.bulk.summary_totals import decode_totals, encode_totals
 from headrace.calls import Outcome
-from headrace.errors import ConnectError, StatusError
+from headrace.errors import AnswerError, ConnectError, StatusError
 from headrace.replies import Headers, Reply, Usage
 
 
@@ -98,3 +100,31 @@ def test_an_empty_summary_has_zeros_and_no_cost() -> None:
     summary = Summary(0)
     assert summary.rate == summary.latencies.mean == summary.latencies.percentile(99) == 0
     assert summary.cost is None
+
+
+_RESULTS = st.builds(
+    ItemResult,
+    st.just(0),
+    attempts=st.integers(0, 4),
+    elapsed=st.floats(0, 1000),
+    answered=st.booleans(),
+    prompt_tokens=st.integers(0, 9),
+    cost=st.none() | st.decimals(0, 1, places=6),
+    possible_cost=st.none() | st.decimals(0, 1, places=6),
+    code=st.sampled_from([None, "timeout", AnswerError.code]),
+    status=st.sampled_from([None, 500]),
+    finish_reason=st.sampled_from([None, "stop", "length"]),
+    message=st.text(),
+)
+
+
+@given(st.lists(st.lists(_RESULTS), max_size=4))
+def test_totals_of_several_processes_are_those_of_one(processes: list[list[ItemResult]]) -> None:
+    expected, merged = Summary(0), Summary(0)
+    for results in processes:
+        part = Summary(0)
+        for result in results:
+            part.add(result)
+        expected.merge(part)
+        merged.merge(decode_totals(encode_totals(part)))
+    assert summary_values(merged) == summary_values(expected)

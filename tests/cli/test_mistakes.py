@@ -133,6 +133,12 @@ def test_names_inside_quotes_are_left_alone() -> None:
         assert with_options("'limit=3' and limit=3", ctx) == "'limit=3' and --limit 3"
 
 
+def test_advice_about_another_command_names_its_option() -> None:
+    ctx = click.Context(click.Command("ctl"))
+    said = with_options('limit=3: run its command again with only="failed"', ctx)
+    assert said == "limit=3: run its command again with --only failed"
+
+
 def test_settings_of_a_plugin_that_is_not_installed_name_the_distribution(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:

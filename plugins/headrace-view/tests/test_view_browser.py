@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from headrace_view.web import Change
 from view_browsing import CONTRASTS, UNNAMED, Served, assert_charts, chromium, serving
 from view_lines import encode, make_line, write_output
-from view_runs import HOSTILE, LiveRun, lines
+from view_runs import HOSTILE, LiveRun, RayRun, lines, write_shards
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +239,32 @@ def test_a_live_run_is_followed_and_steered(browser: Browser, tmp_path: Path) ->
         Change("set", "max-in-flight", "40"),
         Change("stop"),
     ]
+
+
+def test_the_page_begins_with_all_shards(browser: Browser, tmp_path: Path) -> None:
+    live, folder = RayRun(), write_shards(tmp_path / "answers")
+    with serving(folder, live=live, control=True) as url:
+        window, messages = browser.new_page(), list[str]()
+        window.on("console", lambda message: messages.append(message.text))
+        window.on("pageerror", lambda error: messages.append(str(error)))
+        window.goto(url)
+        expect(window.locator("#name")).to_have_text("answers")
+        expect(window.locator("#state")).to_have_text("running")
+        expect(window.locator("#figures .value").first).to_have_text("5")
+        expect(window.locator("#figures .note").first).to_have_text("of 500")
+        expect(window.locator("#all-runs tbody tr")).to_have_count(3)
+        expect(window.locator("#facts")).to_contain_text("Sort {text}")
+        assert window.evaluate(UNNAMED) == []
+        window.get_by_role("button", name="Pause").click()
+        expect(window.locator("#state")).to_have_text("paused")
+        window.get_by_role("button", name="shard-a.jsonl").click()
+        expect(window.locator("#rows tbody tr")).to_have_count(3)
+        expect(window.locator("#control")).not_to_be_visible()
+        window.get_by_label("Run", exact=True).select_option("all shards together")
+        expect(window.get_by_role("button", name="Resume")).to_be_visible()
+        window.close()
+        assert messages == []
+    assert live.changes == [Change("pause")]
 
 
 def test_without_content_there_is_none(browser: Browser, folder: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from headrace_view.web import Change
-from view_lines import make_line
+from view_lines import make_line, write_output
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -48,6 +49,28 @@ class LiveRun:
     def change(self, out: Path, change: Change) -> str:
         self.changes.append(change)
         return f"did {change.type} {change.name}"
+
+
+class RayRun(LiveRun):
+    """A live run on Ray: only the folder has a control."""
+
+    def status(self, out: Path) -> Mapping[str, Any] | None:
+        return super().status(out) if out.is_dir() else None
+
+    def change(self, out: Path, change: Change) -> str:
+        assert out.is_dir()
+        return super().change(out, change)
+
+
+def write_shards(folder: Path) -> Path:
+    """An output with three shards; nothing is done in one of them."""
+    folder.mkdir()
+    record = {"headrace": 2, "prompt": "Sort {text}", "model": "m"}
+    (folder / "run.journal").write_text(json.dumps(record) + "\n")
+    write_output(folder / "shard-a.jsonl", [make_line(n) for n in range(3)])
+    write_output(folder / "shard-b.jsonl", [make_line(n, code="timeout") for n in range(3, 5)])
+    write_output(folder / "shard-c.jsonl", [])
+    return folder
 
 
 def lines(answer: str = "Garten") -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 
 _GROWTH = math.log(1.01)
 _FINEST = 3
@@ -17,6 +18,18 @@ class LatencyHistogram:
         self._buckets: Counter[int] = Counter()
         self._sum = 0.0
         self.count: int = 0
+
+    @classmethod
+    def of(cls, buckets: Mapping[int, int], total: float) -> LatencyHistogram:
+        """The histogram with this `state`."""
+        histogram = cls()
+        histogram._buckets.update(buckets)
+        histogram._sum, histogram.count = total, sum(buckets.values())
+        return histogram
+
+    def state(self) -> tuple[dict[int, int], float]:
+        """The counts of the buckets, and the sum of all latencies in seconds."""
+        return dict(self._buckets), self._sum
 
     def add(self, seconds: float) -> None:
         """Count one latency."""

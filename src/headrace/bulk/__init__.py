@@ -13,8 +13,10 @@ from headrace.bulk.control import (
     RetryFailed,
     RunControl,
     RunSnapshot,
+    RunStatus,
     SetLimit,
     StopRun,
+    accompanied_in_thread,
     control_address,
     encode_message,
 )
@@ -30,7 +32,8 @@ from headrace.bulk.journal import Journal
 from headrace.bulk.line_file import LineFile
 from headrace.bulk.output_line import JournalEntry, OutputLine, decode_line
 from headrace.bulk.output_status import read_status
-from headrace.bulk.policy_limits import AdjustableLimits
+from headrace.bulk.policy_circuits import open_circuits
+from headrace.bulk.policy_limits import AdjustableLimits, set_policy_limit
 from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.progress import RateHistory, failure_rows, status_rows
 from headrace.bulk.result import Result
@@ -41,6 +44,7 @@ from headrace.bulk.run_lock import RunIdentity, lock_run, run_identity
 from headrace.bulk.sources import Item, RowSource, Source, SourceKind
 from headrace.bulk.sources.arrow_values import json_values
 from headrace.bulk.summary import Summary
+from headrace.bulk.summary_totals import decode_totals, encode_totals
 from headrace.bulk.tables import write_table
 from headrace.bulk.task import Task
 from headrace.bulk.template import Template, as_text
@@ -76,8 +80,10 @@ __all__ += [
     "RetryFailed",
     "RunControl",
     "RunSnapshot",
+    "RunStatus",
     "SetLimit",
     "StopRun",
+    "accompanied_in_thread",
     "control_address",
     "encode_message",
 ]
@@ -106,13 +112,17 @@ __all__ += [
     "WorkItem",
     "as_text",
     "decode_line",
+    "decode_totals",
     "dropped_cost",
+    "encode_totals",
     "item_result",
     "json_values",
     "lock_run",
+    "open_circuits",
     "raise_file_limit",
     "record_dropped_cost",
     "run_identity",
+    "set_policy_limit",
 ]
 
 # For displays of a run that goes on, or has ended.

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from headrace.errors import JournalError
 
+_FOLDER_SIDECAR, _SHARDS = "run.journal", "shard-*.jsonl"
+"""What is in an output that is a folder: that of a run on Ray."""
+
 _KINDS = {
     stat.S_IFCHR: "device",
     stat.S_IFBLK: "device",
@@ -22,8 +25,17 @@ def real_path(out: str | os.PathLike[str]) -> Path:
 
 
 def sidecar_of(out: str | os.PathLike[str]) -> Path:
-    """The sidecar of an output: beside the real file, so that all symbolic links to it have the same one."""
-    return Path(f"{os.path.realpath(out)}.journal")
+    """The sidecar of an output: beside the real file, so that all symbolic links to it have the same one.
+
+    An output that is a folder has its sidecar in it.
+    """
+    real = os.path.realpath(out)
+    return Path(real, _FOLDER_SIDECAR) if os.path.isdir(real) else Path(f"{real}.journal")
+
+
+def shards_of(out: Path) -> list[Path]:
+    """The files with the lines of an output that is a folder, sorted by name; empty for a file."""
+    return sorted(out.glob(_SHARDS))
 
 
 def steps_journal_of(out: str | os.PathLike[str]) -> Path:

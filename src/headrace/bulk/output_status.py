@@ -13,7 +13,7 @@ def read_status(out: str | os.PathLike[str]) -> dict[str, Any]:
     """Count an output, and return its totals as the status of a run that has ended.
 
     Args:
-        out: The output; if the output of the run was a table, the table.
+        out: The output; if the output of the run was a table, the table; of a run on Ray, the folder.
 
     Returns:
         The status, for `status_rows`. It counts all sessions. How many items the input has is not known, so

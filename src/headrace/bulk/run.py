@@ -14,7 +14,7 @@ from anyio import to_thread
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT
 from headrace.bulk.chosen_engine import executor_engine
 from headrace.bulk.chosen_items import Only
-from headrace.bulk.control import RunControl
+from headrace.bulk.control.bulk_run_control import BulkRunControl
 from headrace.bulk.embedding import arguments_of_task, prepare_embedding
 from headrace.bulk.executor import Executor
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON, FailOn
@@ -273,7 +273,7 @@ def run(
             )
 
             def session(executor: Executor) -> Session:
-                control = RunControl(
+                control = BulkRunControl(
                     bulk,
                     executor,
                     journal,

@@ -238,7 +238,7 @@ class Summary:
             self.failed += 1
             reason = result.finish_reason
             why = reason if result.code == AnswerError.code and reason in FAIL_ON_NAMES else None
-            self._count(FailureGroup(result.code, result.status, 1, result.message, why))
+            self.add_failures(FailureGroup(result.code, result.status, 1, result.message, why))
 
     def forget_failures(self) -> None:
         """Count no item as failed, because those that were are sent again; what they cost stays."""
@@ -250,7 +250,8 @@ class Summary:
             reason = _OTHER
         self.finish_reasons[reason] += number
 
-    def _count(self, group: FailureGroup) -> None:
+    def add_failures(self, group: FailureGroup) -> None:
+        """Add a group to those of this session, or to the one of its kind; ``failed`` stays."""
         known = self._groups.setdefault((group.code, group.status, group.finish_reason), group)
         if known is not group:
             known.number += group.number
@@ -274,7 +275,7 @@ class Summary:
         self.succeeded += other.succeeded
         self.failed += other.failed
         for group in other._groups.values():
-            self._count(attrs.evolve(group))
+            self.add_failures(attrs.evolve(group))
         for reason, number in other.finish_reasons.items():
             self._count_reason(reason, number)
         self.retries += other.retries

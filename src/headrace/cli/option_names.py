@@ -51,12 +51,11 @@ def with_options(message: str, ctx: click.Context) -> str:
     """The message with options and variables instead of names of settings.
 
     Advice (``set model=``) names the option. A value (``limit=0``) gets the name of the option or variable
-    that set it. A value from a file keeps the name of its setting.
+    that set it. A value from a file keeps the name of its setting. In a command of a plugin, only advice that
+    needs no options of this command is changed: ``headrace ctl`` shows messages of runs.
     """
     running = ctx.find_root().meta.get(_RUNNING)
-    if not isinstance(running, click.Context):
-        return message
-    for name, option, was_given in _options(running):
+    for name, option, was_given in _options(running) if isinstance(running, click.Context) else ():
         start = _START + re.escape(name)
         message = re.sub(rf"{start}=(?=[\s,;:.)]|$)", option, message)
         variable = "OPENAI_BASE_URL" if name == "base_url" else f"HEADRACE_{name.upper()}"

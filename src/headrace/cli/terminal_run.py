@@ -13,8 +13,8 @@ import anyio
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
 from headrace.bulk import BulkRun, Summary
-from headrace.bulk.control import RunControl
 from headrace.bulk.control.accompanied import accompanied
+from headrace.bulk.control.bulk_run_control import BulkRunControl
 from headrace.bulk.executor import Executor
 from headrace.bulk.gc_tuning import reduced_gc
 from headrace.bulk.result_store import ResultStore
@@ -52,7 +52,9 @@ def accompany_with(
     @asynccontextmanager
     @uninterrupted
     async def accompany(executor: Executor) -> AsyncIterator[None]:
-        control = RunControl(bulk, executor, journal, policies=client.policies, events=display, engine=engine)
+        control = BulkRunControl(
+            bulk, executor, journal, policies=client.policies, events=display, engine=engine
+        )
         async with accompanied(control), display.shown(control.snapshot):
             yield
 

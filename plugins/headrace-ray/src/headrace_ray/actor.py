@@ -26,11 +26,12 @@ from headrace.plugins import SHARED_FOLDER
 from headrace_ray.blocks import BlockSource
 from headrace_ray.executor import BlockExecutor
 from headrace_ray.key_sets import Array
+from headrace_ray.running_blocks import RunningBlocks
 from headrace_ray.shards import AbandonedShards, ActorShard, KeyOf, read_shard
 from headrace_ray.stop import INTERRUPT, StopSignal
 
 _POLL_INTERVAL = 0.2
-"""Seconds between two checks whether the session must stop."""
+"""Seconds between two checks whether the session must stop, or has new orders."""
 
 _MAX_EMPTY_RESTARTS = 3
 """Maximum number of actors of a session that may die without finishing an item."""
@@ -41,7 +42,8 @@ class ActorSetup:
     """The configuration of an actor.
 
     Settings are read from ``environment`` and ``folder``. ``sidecar`` is a file beside the shards; if it
-    exists, the actor sees the folder of the run.
+    exists, the actor sees the folder of the run. ``steered`` says whether the actor looks for orders, and
+    reports what it does.
     """
 
     make_client: Callable[[], Client]
@@ -54,6 +56,7 @@ class ActorSetup:
     max_in_flight: int
     wait_for_endpoint: float
     retry_failed: bool
+    steered: bool
     environment: Mapping[str, str] = attrs.field(repr=False)
     folder: str
     path: tuple[str, ...]
@@ -89,7 +92,6 @@ class CallActor:
         self._abandoned = AbandonedShards(self._shard.path, setup.session, setup.key)
         self._lock = threading.Lock()
         self._block_locks: dict[bytes, threading.Lock] = {}
-        self._running: set[BulkRun] = set()
         # Entered for the life of the actor, which ends with its process.
         self._loop = anyio.from_thread.start_blocking_portal(setup.backend, dict(setup.backend_options))
         self._portal = self._loop.__enter__()
@@ -146,13 +148,18 @@ class CallActor:
         setup, self._dropping = self._setup, anyio.Event()
         async with setup.make_client() as client, anyio.create_task_group() as group:
             executor = BlockExecutor(client, setup.max_in_flight, setup.choices, setup.answer)
+            blocks = self._blocks = RunningBlocks(client, self._stop.shared, self._shard.path)
+            if setup.steered:
+                blocks.follow_orders()
+                group.start_soon(blocks.report_regularly)
             group.start_soon(executor.run)
             task_status.started(executor)
             while not self._stop.drop_requested:
                 await anyio.sleep(_POLL_INTERVAL)
                 if self._stop.requested:
-                    for bulk in self._running:
-                        bulk.stop()
+                    blocks.stop()
+                elif setup.steered:
+                    blocks.follow_orders()
             self._dropping.set()
             group.cancel_scope.cancel()
 
@@ -165,7 +172,7 @@ class CallActor:
             table.num_rows,
             wait_for_endpoint=self._setup.wait_for_endpoint,
         )
-        self._running.add(bulk)
+        self._blocks.add(bulk)
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._cancel_when_dropped, group.cancel_scope)
@@ -174,7 +181,7 @@ class CallActor:
         except* JournalError as errors:
             self._stop.request(_first(errors))
         finally:
-            self._running.remove(bulk)
+            self._blocks.remove(bulk)
         reason = bulk.summary.stopped_by
         if reason is not None and reason != INTERRUPT:
             self._stop.request(reason)

@@ -105,7 +105,8 @@ def map_dataset(
         JournalError: ``out`` belongs to another run, is in use, or is damaged.
         SettingsError: A setting is invalid.
     """
-    settings = make_client().settings
+    client = make_client()
+    settings = client.settings
     spec = JobSpec(
         prompt, settings.model, None if choices is None else tuple(choices), system, parameters or {}, answer
     )
@@ -124,6 +125,7 @@ def map_dataset(
         pool = ActorPoolConfig(
             actors=actors,
             make_client=make_client,
+            policies=client.policies,
             max_in_flight=max_in_flight or settings.max_in_flight,
             choices=task.choices,
             answer=answer,

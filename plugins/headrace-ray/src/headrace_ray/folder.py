@@ -79,6 +79,11 @@ class OutputFolder:
         self.stop.clear()
         os.close(self._lock)
 
+    @property
+    def sidecar(self) -> int:
+        """The descriptor of the sidecar, while the folder is entered."""
+        return self._lock
+
     def _note_spent(self, contents: list[ShardContent]) -> None:
         """Store what earlier sessions spent, also on removed lines, for the policies of this session."""
         dropped = dropped_cost(self._lock)

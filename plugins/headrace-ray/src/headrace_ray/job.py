@@ -63,7 +63,7 @@ def run_job(job: Job, options: Mapping[str, Any]) -> Summary:
     spec = spec.with_files_read(spec.task(InputFiles(job.input, files, job.id_column, kind)))
     if Path(job.out).is_file():
         raise JournalError(f"{job.out}: is a file; --engine ray writes to a folder, so name another --out")
-    job.make_client()
+    client = job.make_client()
     with ray_cluster(options["ray_address"]):
         arguments = [(file, spec, job.id_column, job.limit) for file in files]
         files = assign_positions(files, run_tasks(scan, arguments), job.limit)
@@ -80,6 +80,7 @@ def run_job(job: Job, options: Mapping[str, Any]) -> Summary:
             pool = ActorPoolConfig(
                 actors=options["actors"],
                 make_client=job.make_client,
+                policies=client.policies,
                 max_in_flight=job.max_in_flight,
                 choices=task.choices,
                 answer=job.schema,

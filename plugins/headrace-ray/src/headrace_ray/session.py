@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -17,10 +17,12 @@ import attrs
 import ray
 
 from headrace import Client, DeadlineExceeded, SettingsError
-from headrace.bulk import Summary
+from headrace.bulk import Summary, accompanied_in_thread
 from headrace_ray.actor import ActorSetup, CallActor
 from headrace_ray.blocks import BLOCK_ROWS
+from headrace_ray.control import RayControl
 from headrace_ray.folder import SIDECAR, OutputFolder, translated_errors
+from headrace_ray.orders import ActorOrders
 from headrace_ray.shards import KeyOf
 from headrace_ray.stop import INTERRUPT, StopSignal
 
@@ -35,10 +37,14 @@ _PREFIXES, _SUFFIX = ("OPENAI_", "HEADRACE_", "SSL_CERT_"), "_KEY"
 
 @attrs.frozen(kw_only=True)
 class ActorPoolConfig:
-    """How many actors there are (None: half as many as the cluster has processors), and their settings."""
+    """How many actors there are (None: half as many as the cluster has processors), and their settings.
+
+    ``policies`` are those of a client that ``make_client`` has made: they know which limits can be changed.
+    """
 
     actors: int | None
     make_client: Callable[[], Client]
+    policies: Sequence[Any]
     max_in_flight: int
     choices: tuple[str, ...]
     answer: Any
@@ -70,21 +76,30 @@ def run_session(requests: Any, folder: OutputFolder, pool: ActorPoolConfig, tota
     failed_before = sum(len(keys) for keys in folder.failed)
     summary = Summary(0, done_before=done_before, failed_before=failed_before)
     processed = 0
-    with _stop_handlers(folder.stop, pool.deadline), translated_errors():
-        for batch in _map_requests(requests, folder, pool, actors).iter_batches(
+    orders = ActorOrders(folder.stop.shared, actors, pool.max_in_flight)
+    control = RayControl(folder, orders, actors=actors, policies=pool.policies, before=summary, total=total)
+    with (
+        _stop_handlers(folder.stop, pool.deadline),
+        accompanied_in_thread(control) as steered,
+        translated_errors(),
+    ):
+        for batch in _map_requests(requests, folder, pool, actors, steered=steered).iter_batches(
             batch_size=None, batch_format="pyarrow", prefetch_batches=0
         ):
             for pickled in batch.column("summary").to_pylist():
                 block: Summary = pickle.loads(pickled)
                 summary.merge(block)
                 processed += block.total
-    summary.total = done_before + processed if total is None else total
-    summary.elapsed = time.monotonic() - started
-    summary.stopped_by = folder.stop.reason()
+        summary.total = done_before + processed if total is None else total
+        summary.elapsed = time.monotonic() - started
+        summary.stopped_by = folder.stop.reason()
+        control.end(summary)
     return summary
 
 
-def _map_requests(requests: Any, folder: OutputFolder, pool: ActorPoolConfig, actors: int) -> Any:
+def _map_requests(
+    requests: Any, folder: OutputFolder, pool: ActorPoolConfig, actors: int, *, steered: bool
+) -> Any:
     """Map a dataset of requests over the actors; the result has one pickled summary per block."""
     from ray.data import ActorPoolStrategy
 
@@ -100,6 +115,7 @@ def _map_requests(requests: Any, folder: OutputFolder, pool: ActorPoolConfig, ac
         max_in_flight=pool.max_in_flight // actors,
         wait_for_endpoint=pool.wait_for_endpoint,
         retry_failed=pool.retry_failed,
+        steered=steered,
         environment=_environment(),
         folder=os.getcwd(),
         path=tuple(sys.path),

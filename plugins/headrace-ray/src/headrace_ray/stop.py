@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import attrs
@@ -10,6 +9,7 @@ import msgspec
 
 from headrace import CircuitOpen, HeadraceError, JournalError, StatusError, WorkerLost
 from headrace.bulk import ItemResult
+from headrace_ray.shared_files import replace_file
 
 
 class _StopReason(msgspec.Struct):
@@ -69,9 +69,7 @@ class StopSignal:
     def request(self, reason: HeadraceError | str, *, drop: bool = False) -> None:
         """Request a stop because of an error or `INTERRUPT`; ``drop`` also drops calls in flight."""
         if not self.requested:
-            temporary = self.out / f".stop-{self.session}.{os.getpid()}"
-            temporary.write_bytes(msgspec.json.encode(_stop_reason(reason)))
-            os.replace(temporary, self._reason_file)
+            replace_file(self._reason_file, msgspec.json.encode(_stop_reason(reason)))
         if drop:
             self._drop_file.touch()
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from fnmatch import fnmatch
 from pathlib import Path
 
 import msgspec
@@ -55,6 +56,11 @@ class ViewedRun:
     def builder(self) -> IndexBuilder:
         """Its index, which `Runs.step` continues."""
         return IndexBuilder(self.journal, self.place)
+
+    @functools.cached_property
+    def shard_of(self) -> Path | None:
+        """The output that this is a shard of, which is a folder; None if it is a whole output."""
+        return _shard_of(self.journal)
 
     @property
     def size(self) -> int:
@@ -115,6 +121,12 @@ class Runs:
         if real not in self._seen:
             self._seen.add(real)
             self.all.append(ViewedRun(len(self.all), path, name))
+
+    @property
+    def whole(self) -> Path | None:
+        """The output that all runs are shards of; None if they are not."""
+        outputs = {run.shard_of for run in self.all}
+        return outputs.pop() if len(outputs) == 1 else None
 
     def get(self, number: int) -> ViewedRun | None:
         """The run with a number; it has an index from now on, which is continued before the others.
@@ -180,7 +192,15 @@ def _is_output(path: Path) -> bool:
             first = file.readline(_FIRST_LINE)
     except OSError:
         return False
-    return _is_output_line(first) or (not first and Path(f"{os.path.realpath(path)}.journal").exists())
+    if first:
+        return _is_output_line(first)
+    return Path(f"{os.path.realpath(path)}.journal").exists() or _shard_of(path) is not None
+
+
+def _shard_of(path: Path) -> Path | None:
+    """The folder that is the output of a run on Ray, if a file is a shard of it."""
+    is_shard = fnmatch(path.name, "shard-*.jsonl") and (path.parent / "run.journal").exists()
+    return path.parent if is_shard else None
 
 
 def _is_output_line(raw: bytes) -> bool:

@@ -1,5 +1,6 @@
 """The control of a run that goes on: its snapshot, and the messages that change it."""
 
+from headrace.bulk.control.accompanied import accompanied_in_thread
 from headrace.bulk.control.messages import (
     CancelItems,
     ControlMessage,
@@ -14,7 +15,7 @@ from headrace.bulk.control.messages import (
 from headrace.bulk.control.records import Change, control_address
 from headrace.bulk.control.replies import Done, Refused
 from headrace.bulk.control.run_control import RunControl
-from headrace.bulk.control.snapshot import RunSnapshot
+from headrace.bulk.control.snapshot import RunSnapshot, RunStatus
 
 __all__ = [
     "CancelItems",
@@ -28,8 +29,10 @@ __all__ = [
     "RetryFailed",
     "RunControl",
     "RunSnapshot",
+    "RunStatus",
     "SetLimit",
     "StopRun",
+    "accompanied_in_thread",
     "control_address",
     "encode_message",
 ]

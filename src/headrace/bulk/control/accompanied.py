@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import TypeAlias
 
 import anyio
 import anyio.abc
@@ -16,6 +17,9 @@ from headrace.errors import HeadraceError
 from headrace.pipeline.plugin_manager import Plugins
 
 _log = logging.getLogger("headrace")
+
+_NamedContext: TypeAlias = tuple[str, AbstractAsyncContextManager[object]]
+"""A context, and the plugin that it is from."""
 
 _CLOSE_TIMEOUT = 5.0
 """Seconds in which the contexts must close at the end of a run."""
@@ -33,6 +37,43 @@ async def accompanied(control: RunControl) -> AsyncIterator[None]:
     if not contexts:
         yield
         return
+    async with _held(contexts):
+        yield
+
+
+@contextmanager
+def accompanied_in_thread(control: RunControl) -> Iterator[bool]:
+    """Open the contexts of ``headrace_run_context`` for an engine without an event loop, in that of a thread.
+
+    The methods of ``control`` are called in that thread. Without such contexts there is no thread. An error
+    of a plugin is logged as one warning.
+
+    Args:
+        control: Shows and changes the run.
+
+    Returns:
+        A context manager that yields whether there are contexts.
+
+    Example:
+        ```python
+        with accompanied_in_thread(control) as is_accompanied:
+            ...  # perform the run
+        ```
+    """
+    contexts = _contexts(control)
+    if not contexts:
+        yield False
+        return
+    from headrace._support.event_loop_thread import entered, event_loop_thread  # not for ordinary runs
+
+    with event_loop_thread() as portal, entered(portal, _held(contexts)):
+        yield True
+
+
+@asynccontextmanager
+@uninterrupted
+async def _held(contexts: list[_NamedContext]) -> AsyncIterator[None]:
+    """Open contexts during the block."""
     over = anyio.Event()
     async with task_group() as group:
         for name, context in contexts:
@@ -42,7 +83,7 @@ async def accompanied(control: RunControl) -> AsyncIterator[None]:
         group.cancel_scope.deadline = anyio.current_time() + _CLOSE_TIMEOUT
 
 
-def _contexts(control: RunControl) -> list[tuple[str, AbstractAsyncContextManager[object]]]:
+def _contexts(control: RunControl) -> list[_NamedContext]:
     if control.out is None:
         return []
     try:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from headrace._support.text import nearest, quoted
-from headrace.bulk.executor import Executor
 from headrace.bulk.file_limit import raise_file_limit
 from headrace.bulk.policy_limits import LimitValue, policy_limits, set_policy_limit
 from headrace.errors import ControlRefused, HeadraceError
@@ -28,7 +27,7 @@ class RunLimits:
         engine: The name of the engine, None for ordinary calls.
     """
 
-    def __init__(self, executor: Executor, policies: Sequence[Any], engine: str | None) -> None:
+    def __init__(self, executor: object, policies: Sequence[Any], engine: str | None) -> None:
         self._executor = executor
         self._policies = policies
         self._engine = engine

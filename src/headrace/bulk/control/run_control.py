@@ -1,20 +1,18 @@
-"""Applies control messages to a run."""
+"""What every control of a run has in common: its messages, its replies, and the record of its changes."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
-from headrace._support.text import listed, shortened
 from headrace._support.units import format_count
-from headrace.bulk.bulk_run import BulkRun
-from headrace.bulk.cancellation import Cancellation
 from headrace.bulk.control.limits import RunLimits
 from headrace.bulk.control.messages import (
     CancelItems,
@@ -26,22 +24,11 @@ from headrace.bulk.control.messages import (
     SetLimit,
     decode_message,
 )
-from headrace.bulk.control.records import (
-    CANCELLED,
-    RETRIED,
-    Change,
-    change_of,
-    record_address,
-    record_change,
-)
+from headrace.bulk.control.records import Change, change_of, record_address, record_change
 from headrace.bulk.control.replies import Done, Refused
 from headrace.bulk.control.snapshot import RunSnapshot, RunStatus
-from headrace.bulk.executor import Executor
-from headrace.bulk.journal import Journal
-from headrace.bulk.policy_circuits import open_circuits
 from headrace.bulk.policy_limits import LimitValue
-from headrace.bulk.progress import ClientEvents
-from headrace.bulk.result_store import ResultStore
+from headrace.bulk.summary import Summary
 from headrace.errors import ControlRefused, HeadraceError
 
 _log = logging.getLogger("headrace")
@@ -49,50 +36,101 @@ _log = logging.getLogger("headrace")
 _SHOWN_CHANGES = 20
 
 
-class RunControl:
-    """Shows a run that goes on, and changes it. All methods are called in its event loop.
+class SidecarOwner(Protocol):
+    """The part of a journal that records changes."""
+
+    @property
+    def sidecar(self) -> int:
+        """The descriptor of the sidecar, which is open and locked."""
+
+
+class RunControl(ABC):
+    """Shows a run that goes on, and changes it. All methods are called in one event loop.
 
     Each change is logged, and written to the journal's sidecar.
 
+    An engine that has the whole run to itself makes a subclass, and opens `accompanied_in_thread` with it.
+    The abstract methods whose names begin with an underscore do what is asked for; whether that is possible
+    now was checked before.
+
     Args:
-        bulk: The run.
-        executor: Makes its calls.
-        journal: Where its results are stored.
-        policies: The policies of its client.
-        events: What its client reports; None if nobody observes the client.
+        out: The output; None in memory or on stdout.
+        journal: Holds the sidecar of the output; None without one.
+        executor: Makes the calls; what can be changed depends on its members, see `Executor`.
+        policies: The policies of the client, whose `AdjustableLimits` are limits of the run.
         engine: The name of the engine that makes the calls; None for ordinary calls.
     """
 
     def __init__(
         self,
-        bulk: BulkRun,
-        executor: Executor,
-        journal: ResultStore,
+        out: str | os.PathLike[str] | None,
+        journal: SidecarOwner | None,
+        executor: object,
         *,
         policies: Sequence[Any] = (),
-        events: ClientEvents | None = None,
         engine: str | None = None,
     ) -> None:
-        bulk.attach(executor)
-        self._bulk = bulk
-        self._executor = executor
-        self._journal = journal if isinstance(journal, Journal) else None
-        self._out = None if self._journal is None else os.path.abspath(self._journal.path)
-        self._policies = policies
-        self._events = events
-        self._engine = engine
+        self._out = None if out is None else os.path.abspath(out)
+        self._sidecar_owner = journal
         self._limits = RunLimits(executor, policies, engine)
+        self._policies = policies
+        self._engine = engine
         self._changes: deque[Change] = deque(maxlen=_SHOWN_CHANGES)
 
     @property
     def out(self) -> str | None:
-        """The absolute path of the output file; None in memory or on stdout."""
+        """The absolute path of the output; None in memory or on stdout."""
         return self._out
+
+    @abstractmethod
+    def snapshot(self) -> RunSnapshot:
+        """The state of the run now."""
+
+    @property
+    @abstractmethod
+    def _state(self) -> RunStatus:
+        """What the run does."""
+
+    @property
+    @abstractmethod
+    def _in_flight(self) -> int:
+        """The number of calls in flight."""
+
+    @abstractmethod
+    def _pause(self) -> None:
+        """Draw no more items."""
+
+    @abstractmethod
+    def _resume(self) -> None:
+        """Draw items again."""
+
+    @abstractmethod
+    def _stop(self) -> None:
+        """Draw no more items, and end the session when those in flight are finished."""
+
+    @abstractmethod
+    def retry_failed(self) -> Done:
+        """Send the failed items again in this session, once the calls in flight are finished.
+
+        Raises:
+            ControlRefused: The run is stopping, or it is not possible in this run.
+        """
+
+    @abstractmethod
+    async def cancel(self, ids: Sequence[str]) -> Done:
+        """Let items fail with the code "cancelled", that are in flight or were not sent yet.
+
+        The ids that are done or not known are in the reply. Items that were not sent yet fail when their turn
+        comes in this session.
+
+        Raises:
+            ControlRefused: No item can be cancelled.
+        """
 
     def announce(self, address: str) -> None:
         """Write to the journal's sidecar where this run takes control messages; see `control_address`."""
-        if self._journal is not None:
-            record_address(self._journal.sidecar, address)
+        if self._sidecar_owner is not None:
+            record_address(self._sidecar_owner.sidecar, address)
 
     async def reply_to(self, line: bytes) -> bytes:
         """Carry out a message as JSON, and return the reply as JSON, on one line.
@@ -131,113 +169,37 @@ class RunControl:
             return self.retry_failed()
         return self.stop()
 
-    def snapshot(self) -> RunSnapshot:
-        """The state of the run now."""
-        bulk, journal = self._bulk, self._journal
-        snapshot = bulk.summary.copy_to(
-            RunSnapshot(
-                0,
-                run="" if journal is None else journal.run_id,
-                state=self._state(),
-                time=time.time(),
-                out=self.out,
-                engine=self._engine,
-                engine_status=getattr(self._executor, "status", ""),
-                in_flight=0 if bulk.ended else self._executor.in_flight,
-                max_in_flight=self._limits.max_in_flight,
-                circuits=self._open_circuits(),
-                limits=self._limits.values(),
-                changes=tuple(self._changes),
-            )
-        )
-        snapshot.elapsed = bulk.elapsed
-        if self._events is not None:  # it also knows the retries of items that are not done
-            snapshot.retries = max(snapshot.retries, self._events.retries)
-        return snapshot
-
-    def _open_circuits(self) -> dict[str, str]:
-        """Those of this process, and of worker processes, which report theirs as events."""
-        reported = {} if self._events is None else self._events.open_circuits
-        return {**reported, **open_circuits(self._policies)}
-
-    def _state(self) -> RunStatus:
-        bulk = self._bulk
-        if bulk.ended:
-            return "ended"
-        if bulk.stopping:
-            return "stopping"
-        if bulk.paused:
-            return "paused"
-        return "waiting" if bulk.summary.waiting else "running"
-
     def pause(self) -> Done:
         """Draw no more items, until `resume`; those in flight are finished."""
         self._refuse_if_stopping()
-        if self._bulk.paused:
+        if self._state == "paused":
             return Done(message="The run is paused already.")
-        change = self._note("state", self._state(), "paused")
-        self._bulk.pause()
-        rest = format_count(self._executor.in_flight, "call")
+        state = self._state
+        self._pause()
+        change = self._note("state", state, "paused")
+        rest = format_count(self._in_flight, "call")
         return Done(message=f"Paused: no more items are sent; {rest} in flight are finished.", change=change)
 
     def resume(self) -> Done:
         """Draw items again."""
         self._refuse_if_stopping()
-        if not self._bulk.paused:
+        if self._state != "paused":
             return Done(message="The run is not paused.")
-        self._bulk.resume()
-        change = self._note("state", "paused", self._state())
+        self._resume()
+        change = self._note("state", "paused", self._state)
         return Done(message="Resumed: items are sent again.", change=change)
 
     def stop(self) -> Done:
         """Draw no more items, and end the session when those in flight are finished."""
         self._refuse_if_ended()
-        if self._bulk.stopping:
+        if self._state == "stopping":
             return Done(message="The run is stopping already.")
-        change = self._note("state", self._state(), "stopping")
-        self._bulk.stop()
+        state = self._state
+        self._stop()
+        change = self._note("state", state, "stopping")
         return Done(
             message="Stopping: calls in flight are being finished; run its command again to continue.",
             change=change,
-        )
-
-    def retry_failed(self) -> Done:
-        """Send the failed items again in this session, once the calls in flight are finished.
-
-        Raises:
-            ControlRefused: The run is stopping, or it is not possible in this run.
-        """
-        self._refuse_if_stopping()
-        number = self._bulk.retry_failed()
-        if not number:
-            return Done(message="No item has failed.")
-        items = format_count(number, "failed item")
-        when = "after resume" if self._bulk.paused else "when the calls in flight are finished"
-        change = self._note(RETRIED, None, items)
-        return Done(message=f"{items} will be sent again {when}.", change=change)
-
-    async def cancel(self, ids: Sequence[str]) -> Done:
-        """Let items fail with the code "cancelled", that are in flight or were not sent yet.
-
-        The ids that are done or not known are in the reply. Items that were not sent yet fail when their turn
-        comes in this session.
-
-        Raises:
-            ControlRefused: No item can be cancelled.
-        """
-        self._refuse_if_ended()
-        found = await self._bulk.cancel(dict.fromkeys(ids))
-        stopped = [*found.in_flight, *found.later]
-        message = describe_cancellation(found)
-        if not stopped:
-            raise ControlRefused(message)
-        change = self._note(CANCELLED, None, shortened(", ".join(stopped)))
-        return Done(
-            message=message,
-            change=change,
-            cancelled=stopped,
-            finished=found.finished,
-            unknown=found.unknown,
         )
 
     def set_limit(self, name: str, value: LimitValue) -> Done:
@@ -257,34 +219,50 @@ class RunControl:
         return Done(message=f"{name}: {_text(old)} → {_text(new)}.", change=self._note(name, old, new))
 
     def _refuse_if_ended(self) -> None:
-        if self._bulk.ended:
+        if self._state == "ended":
             raise ControlRefused("the run has ended; run its command again to continue it")
 
     def _refuse_if_stopping(self) -> None:
         self._refuse_if_ended()
-        if self._bulk.stopping:
+        if self._state == "stopping":
             raise ControlRefused("the run is stopping; run its command again to continue it")
+
+    def _snapshot_of(
+        self,
+        summary: Summary,
+        *,
+        run: str,
+        state: RunStatus,
+        in_flight: int,
+        engine_status: str,
+        circuits: Mapping[str, str],
+    ) -> RunSnapshot:
+        """A snapshot with these totals, and with the limits and the changes."""
+        return summary.copy_to(
+            RunSnapshot(
+                0,
+                run=run,
+                state=state,
+                time=time.time(),
+                out=self.out,
+                engine=self._engine,
+                engine_status=engine_status,
+                in_flight=in_flight,
+                max_in_flight=self._limits.max_in_flight,
+                circuits=circuits,
+                limits=self._limits.values(),
+                changes=tuple(self._changes),
+            )
+        )
 
     def _note(self, what: str, old: LimitValue, new: LimitValue) -> Change:
         """Log a change, and write it to the sidecar."""
         change = change_of(what, old, new)
         self._changes.append(change)
         _log.info("%s: %s", self.out or "run", change)
-        if self._journal is not None:
-            record_change(self._journal.sidecar, change)
+        if self._sidecar_owner is not None:
+            record_change(self._sidecar_owner.sidecar, change)
         return change
-
-
-def describe_cancellation(found: Cancellation) -> str:
-    """What became of a request to cancel items, as sentences for a person."""
-    parts = {
-        "Cancelled in flight": found.in_flight,
-        "Fail when their turn comes": found.later,
-        "In flight, and not cancelled because the engine cannot": found.kept,
-        "Done already": found.finished,
-        "Not in the input": found.unknown,
-    }
-    return " ".join(f"{what}: {listed(ids)}." for what, ids in parts.items() if ids)
 
 
 def _text(value: LimitValue) -> str:

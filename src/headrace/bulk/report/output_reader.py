@@ -8,12 +8,13 @@ from pathlib import Path
 
 from headrace.bulk.fingerprints import Fingerprints, read_fingerprints
 from headrace.bulk.output_kind import cannot_be_read, check_torn_line, read_output_line
+from headrace.bulk.output_path import shards_of
 from headrace.bulk.report.statistics import Statistics
 from headrace.errors import InputError
 
 
 def read_statistics(path: str | os.PathLike[str], *, content: bool = True) -> Statistics:
-    """Read an output file; a run may still be writing to it.
+    """Read an output file, or all shards of an output that is a folder; a run may still be writing to it.
 
     A last line without a line feed is left out, and sets ``torn`` in the statistics.
 
@@ -24,12 +25,16 @@ def read_statistics(path: str | os.PathLike[str], *, content: bool = True) -> St
     Raises:
         InputError: The file cannot be read, is empty, or holds a line that headrace did not write.
     """
-    try:
-        with Path(path).open("rb") as file:
-            statistics = Statistics(content=content)
-            return count_lines(file, str(path), read_fingerprints(path), statistics)
-    except OSError as error:
-        raise InputError(cannot_be_read(path, error)) from error
+    statistics, fingerprints = Statistics(content=content), read_fingerprints(path)
+    for file in shards_of(Path(path)) or [Path(path)]:
+        try:
+            with file.open("rb") as lines:
+                count_lines(lines, str(file), fingerprints, statistics)
+        except OSError as error:
+            raise InputError(cannot_be_read(file, error)) from error
+    if not statistics.items:
+        raise InputError(f"{path}: holds no finished item; name the --out of a headrace run")
+    return statistics
 
 
 def count_lines(
@@ -48,6 +53,4 @@ def count_lines(
         line = read_output_line(raw, name, number)
         line.headrace.fingerprint = fingerprints.number_of(line.index or 0)
         statistics.add(line)
-    if not statistics.items:
-        raise InputError(f"{name}: holds no finished item; name the --out of a headrace run")
     return statistics

@@ -21,10 +21,6 @@ def find_address(out: str | os.PathLike[str]) -> str:
     Raises:
         NoRunError: There is no such run, or it took no control messages.
     """
-    if os.path.isdir(out):
-        raise NoRunError(
-            f"{os.fspath(out)}: is a folder, like the output of Ray, whose runs take no messages"
-        )
     try:
         address = control_address(out)
     except JournalError as error:

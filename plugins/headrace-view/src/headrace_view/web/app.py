@@ -79,7 +79,11 @@ def make_app(
         Route("/api/all/events", events.stream_all),
     ]
     if control:
-        routes.append(Route("/api/runs/{run:int}/control", Steering(runs, alive).change, methods=["POST"]))
+        steering = Steering(runs, alive)
+        routes += [
+            Route("/api/runs/{run:int}/control", steering.change, methods=["POST"]),
+            Route("/api/all/control", steering.change_whole, methods=["POST"]),
+        ]
     return Starlette(routes=routes)
 
 
@@ -114,7 +118,8 @@ class _Api:
         def runs(request: Request) -> Response:
             self._runs.look_for_more()
             listed = [{"run": run.number, "name": run.name} for run in self._runs.all]
-            return as_json({"runs": listed, "content": self._content, "control": control})
+            whole = None if self._runs.whole is None else self._runs.whole.name
+            return as_json({"runs": listed, "whole": whole, "content": self._content, "control": control})
 
         return runs
 
@@ -139,7 +144,7 @@ class _Api:
 
     def facts(self, run: ViewedRun, request: Request) -> Any:
         """What the sidecar says about the run."""
-        return read_run_facts(run.journal, content=self._content)
+        return read_run_facts(run.shard_of or run.journal, content=self._content)
 
     def rows(self, run: ViewedRun, request: Request) -> Any:
         """A page of rows."""

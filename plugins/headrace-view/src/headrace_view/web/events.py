@@ -60,7 +60,7 @@ class Events:
         return _response(self._look_at_all, _EVERY_OF_ALL)
 
     def _look(self, run: ViewedRun) -> tuple[Any, Callable[[], dict[str, Any]]]:
-        status = self._live.status(run.journal)
+        status = self._status(run)
         live = run.is_growing(time.time()) or status is not None
 
         def document() -> dict[str, Any]:
@@ -72,19 +72,25 @@ class Events:
     def _look_at_all(self) -> tuple[Any, Callable[[], dict[str, Any]]]:
         runs, now = self._runs.open_all(), time.time()
         every = []
+        whole = self._runs.whole
+        status_of_whole = None if whole is None else self._live.status(whole)
         for run in runs:
-            status = _short(self._live.status(run.journal))
+            status = _short(self._status(run))
             live = run.is_growing(now) or status is not None
             about = {"run": run.number, "name": run.name, "live": live, "status": status}
             every.append({**about, **_progress([run]), **figures_document(run.builder.totals)})
 
         def document() -> dict[str, Any]:
             totals = Totals.of_all(run.builder.totals for run in runs)
-            live = any(each["live"] for each in every)
+            live = status_of_whole is not None or any(each["live"] for each in every)
             figures = totals_document(totals, self._draw, live=live, content=False)
-            return {**figures, **_progress(runs), "status": None, "runs": every}
+            return {**figures, **_progress(runs), "status": status_of_whole, "runs": every}
 
-        return every, document
+        return (every, status_of_whole), document
+
+    def _status(self, run: ViewedRun) -> Mapping[str, Any] | None:
+        """The snapshot of a run; a shard has none, because that of its run is about all shards."""
+        return None if run.shard_of else self._live.status(run.journal)
 
 
 def _short(status: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -73,6 +73,15 @@ class Steering:
         run = self._runs.get(request.path_params["run"])
         if run is None:
             raise HTTPException(404, "no such run")
+        return await self._change(run.journal, request)
+
+    async def change_whole(self, request: Request) -> Response:
+        """Send a change to the run that all outputs are shards of."""
+        if (out := self._runs.whole) is None:
+            raise HTTPException(404, "the outputs are of several runs; choose one")
+        return await self._change(out, request)
+
+    async def _change(self, out: Path, request: Request) -> Response:
         if request.headers.get("content-type") != "application/json":
             raise HTTPException(415, "must be JSON")
         try:
@@ -80,7 +89,7 @@ class Steering:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise HTTPException(400, f"not a change of a run: {error}") from None
         try:
-            said = await anyio.to_thread.run_sync(self._live.change, run.journal, change)
+            said = await anyio.to_thread.run_sync(self._live.change, out, change)
         except HeadraceError as error:
             raise HTTPException(409, str(error)) from None
         return Response(msgspec.json.encode({"message": said}), media_type="application/json")

@@ -16,7 +16,7 @@ export function showControl(run, status) {
   Object.assign(state, { run, paused });
   const send = async (change) => {
     try {
-      said.textContent = (await post(`runs/${run}/control`, change)).message;
+      said.textContent = (await post(run === "all" ? "all/control" : `runs/${run}/control`, change)).message;
     } catch (error) {
       said.textContent = error.message;
     }

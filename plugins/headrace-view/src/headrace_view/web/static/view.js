@@ -10,7 +10,7 @@ import { element } from "./text.js";
 
 const RELOAD = 2000;
 const byId = (id) => document.getElementById(id);
-const { runs, content, control } = await get("runs");
+const { runs, whole, content, control } = await get("runs"); // whole: the output that all are shards of
 let end = () => {}, current = runs[0], loadedAt = 0, timer;
 
 const rows = new Rows((place) => dialog.open(place), (other) => {
@@ -40,12 +40,15 @@ function leave() {
 function showAll() {
   leave();
   rows.stop();
-  byId("name").textContent = "All runs";
+  byId("name").textContent = whole ?? "All runs";
+  byId("run").value = "all";
   for (const id of ["all-rows", "run-facts", "live"]) byId(id).hidden = true;
   byId("all-runs").hidden = false;
+  if (whole) showFacts(current.run); // all shards have the same
   end = follow("all", (data) => {
-    showOverview(data, "all runs");
+    showOverview(data, whole ?? "all runs");
     showRuns(data.runs, choose);
+    if (control) showControl("all", data.status);
   }, onLost);
 }
 
@@ -92,13 +95,13 @@ const option = ({ run, name }) => element("option", { value: String(run) }, name
 
 async function showFacts(run) {
   const facts = await get(`runs/${run}/facts`);
-  if (run !== current.run || byId("all-rows").hidden) return;
+  if (run !== current.run || (byId("all-rows").hidden && !whole)) return;
   byId("facts").replaceChildren(...facts.flatMap(([title, text]) => fact(title, text)));
   byId("run-facts").hidden = !facts.length;
 }
 
 byId("choose").hidden = runs.length < 2;
-byId("run").replaceChildren(...runs.map(option), element("option", { value: "all" }, "all runs together"));
+byId("run").replaceChildren(...runs.map(option), element("option", { value: "all" }, whole ? "all shards together" : "all runs together"));
 byId("run").addEventListener("input", ({ target: { value } }) =>
   value === "all" ? showAll() : show(runs.find(({ run }) => run === Number(value))));
-show(current);
+whole ? showAll() : show(current);

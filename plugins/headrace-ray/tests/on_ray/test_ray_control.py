@@ -1,0 +1,170 @@
+"""Orders to actors and their reports, as files, and what the driver shows of them; without a cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace import ControlRefused, SettingsError
+from headrace.bulk import ItemResult, Summary, control_address, encode_totals
+from headrace_ray.control import RayControl
+from headrace_ray.orders import ActorOrders, OrderReader, Orders
+from headrace_ray.reports import ActorReport, ReportFile, read_reports
+from headrace_ray.shards import ActorShard
+from headrace_ray.stop import INTERRUPT, StopSignal
+
+BEFORE = Summary(0, done_before=5, failed_before=1)
+
+
+@given(
+    changes=st.lists(
+        st.tuples(st.just("paused"), st.booleans())
+        | st.tuples(st.just("max_in_flight"), st.integers(2, 99))
+        | st.tuples(st.sampled_from(["budget", "pace"]), st.none() | st.integers(0, 9))
+        | st.tuples(st.just("read"), st.none())
+    )
+)
+def test_actors_get_the_orders_that_are_in_force(
+    changes: Sequence[tuple[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    shared = tmp_path_factory.mktemp("shared")
+    orders, reader = ActorOrders(shared, 2, 40), OrderReader(shared)
+    paused, share, limits, read = False, None, {}, Orders()
+    for name, value in changes:
+        if name == "paused":
+            paused = orders.paused = value
+        elif name == "max_in_flight":
+            orders.max_in_flight = value
+            share = value // 2
+        elif name != "read":
+            orders.set_limit(name, value)
+            limits[name] = value
+        else:
+            read = reader.read_new() or read
+            assert read == Orders(paused, share, limits)
+            assert reader.read_new() is None
+    assert (reader.read_new() or read) == Orders(paused, share, limits)
+    assert (OrderReader(shared).read_new() or Orders()) == Orders(paused, share, limits)
+
+
+def test_orders_that_are_not_possible_change_nothing(tmp_path: Path) -> None:
+    orders = ActorOrders(tmp_path, 3, 40)
+    with pytest.raises(SettingsError, match="must be at least 3, the number of actors"):
+        orders.max_in_flight = 2
+    gone = ActorOrders(tmp_path / "gone", 3, 40)
+    with pytest.raises(ControlRefused, match=r"orders\.json: No such file or directory; nothing was changed"):
+        gone.paused = True
+    with pytest.raises(ControlRefused):
+        gone.max_in_flight = 50
+    assert (gone.paused, gone.max_in_flight, orders.max_in_flight) == (False, 40, 40)
+
+
+class Session:
+    """A session in a folder, without Ray."""
+
+    def __init__(self, out: Path) -> None:
+        self.stop = StopSignal(out, "s")
+        self.stop.shared.mkdir(parents=True)
+        (out / "run.journal").write_bytes(b'{"headrace":2,"run":"r"}\n')
+        self.folder: Any = SimpleNamespace(
+            path=out, stop=self.stop, sidecar=os.open(out / "run.journal", os.O_RDWR)
+        )
+        self.shards: list[ActorShard] = []
+
+    def control(self, total: int | None = 100) -> RayControl:
+        orders = ActorOrders(self.stop.shared, 2, 40)
+        return RayControl(self.folder, orders, actors=2, policies=(), before=BEFORE, total=total)
+
+    def report(self, in_flight: int, waiting: str = "", *results: ItemResult) -> ActorShard:
+        """Report as a new actor, whose shard is returned."""
+        shard, totals = ActorShard(self.folder.path, "s", f"a{len(self.shards)}"), Summary(0)
+        self.shards.append(shard)
+        for result in results:
+            totals.add(result)
+        raw = msgspec.Raw(encode_totals(totals))
+        report = ActorReport(in_flight, waiting, {f"http://{in_flight}": "down"}, raw)
+        ReportFile(self.stop.shared, shard.path).write(report)
+        return shard
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    """A session in a folder."""
+    made = Session(tmp_path / "out")
+    yield made
+    os.close(made.folder.sidecar)
+
+
+def test_the_totals_of_dead_actors_count_and_their_calls_do_not(session: Session) -> None:
+    good, bad = ItemResult(0, answered=True, prompt_tokens=3), ItemResult(1, code="timeout", status=500)
+    dead = session.report(7, "", good, bad)
+    session.report(9, "", good)
+    dead.lines.close()
+    assert [is_alive for _, is_alive in read_reports(session.stop.shared)].count(True) == 1
+    status = session.control().snapshot().to_dict()
+    assert (status["total"], status["done"], status["succeeded"], status["failed"]) == (100, 8, 2, 1)
+    assert (status["done_before"], status["failed_before"], status["prompt_tokens"]) == (5, 1, 6)
+    assert (status["in_flight"], status["max_in_flight"]) == (9, 40)
+    assert (status["engine"], status["engine_status"], status["run"]) == ("ray", "1 of 2 actors", "r")
+    assert status["circuits"] == {"http://9": "down"}
+    assert status["failures"][0]["status"] == 500
+
+
+def test_a_run_waits_if_all_its_actors_wait(session: Session) -> None:
+    control = session.control(total=None)
+    waiting = session.report(0, "the endpoint is down")
+    assert (control.snapshot().state, control.snapshot().waiting) == ("waiting", "the endpoint is down")
+    session.report(3)
+    snapshot = control.snapshot()
+    assert (snapshot.state, snapshot.waiting, snapshot.counted, snapshot.total) == ("running", "", False, 5)
+    control.pause()
+    waiting.lines.close()
+    assert (control.snapshot().state, control.snapshot().waiting) == ("paused", "paused")
+    control.resume()
+    assert control.snapshot().state == "running"
+
+
+def test_a_stop_is_that_of_ctrl_c_and_the_end_is_exact(session: Session) -> None:
+    control = session.control()
+    control.pause()
+    assert "run its command again" in control.stop().message
+    assert session.stop.reason() == INTERRUPT
+    snapshot = control.snapshot()
+    assert (snapshot.state, snapshot.waiting, snapshot.stopped_by) == ("stopping", "", INTERRUPT)
+    with pytest.raises(ControlRefused, match="the run is stopping"):
+        control.resume()
+    session.report(3)
+    control.end(Summary(100, done_before=5, succeeded=90))
+    snapshot = control.snapshot()
+    assert (snapshot.state, snapshot.succeeded, snapshot.in_flight) == ("ended", 90, 0)
+    with pytest.raises(ControlRefused, match="the run has ended"):
+        control.pause()
+
+
+def test_what_ray_cannot_do_says_what_to_do(session: Session) -> None:
+    control = session.control()
+    with pytest.raises(ControlRefused, match='run its command again with only="failed"'):
+        control.retry_failed()
+    with pytest.raises(ControlRefused, match="max-in-flight=1: must be at least 2, the number of actors"):
+        control.set_limit("max-in-flight", 1)
+    with pytest.raises(ControlRefused, match="no policy of this run has it"):
+        control.set_limit("budget", 1)
+
+
+@pytest.mark.anyio
+async def test_single_items_are_not_cancelled(session: Session) -> None:
+    with pytest.raises(ControlRefused, match="cannot cancel single items; stop ends the run"):
+        await session.control().cancel(["r1"])
+
+
+def test_the_address_is_in_the_sidecar_of_the_folder(session: Session) -> None:
+    session.control().announce("/run/x.sock")
+    assert control_address(session.folder.path) == "/run/x.sock"
