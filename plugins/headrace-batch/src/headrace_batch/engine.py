@@ -131,6 +131,7 @@ async def _opened(setup: EngineSetup, options: BatchOptions) -> AsyncIterator[Ex
     from headrace_batch.pricing import PartMoney, batch_prices
     from headrace_batch.recovery import adopt_from_all, open_rows
     from headrace_batch.row_file import RowFile
+    from headrace_batch.session import BatchSession
 
     ledger = Ledger(batch_folder(setup.out, setup.run_id), setup.run_id)
     try:
@@ -146,11 +147,13 @@ async def _opened(setup: EngineSetup, options: BatchOptions) -> AsyncIterator[Ex
                     f"headrace batch cancel {shlex.quote(str(kept))}"
                 )
             await ledger.begin()
-        money = PartMoney(batch_prices(setup.client))
+        counts_tokens = options.max_tokens is not None
+        money = PartMoney(batch_prices(setup.client), counts_tokens=counts_tokens)
         await adopt(options.adopt, setup, ledger, endpoints.all(), money)
         with closing(RowFile(ledger.folder)) as of_parts, closing(RowFile(ledger.folder)) as waiting:
             rows = await open_rows(ledger, endpoints, setup, of_parts, waiting)
-            yield BatchExecutor(setup, options, ledger, endpoints, money, rows, waiting)
+            session = BatchSession(setup, options, ledger, endpoints, money, rows, waiting)
+            yield BatchExecutor(session)
     finally:
         setup.note_calls(ledger.has_batches)
         remove_settled(ledger.folder, ledger.parts)

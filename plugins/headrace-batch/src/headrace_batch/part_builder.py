@@ -15,6 +15,7 @@ from headrace_batch.ledger import Ledger
 from headrace_batch.options import BatchOptions
 from headrace_batch.part import Part
 from headrace_batch.part_file import PartWriter, part_path
+from headrace_batch.pricing import RowNeeds
 from headrace_batch.waiting_rows import WaitingRows
 
 
@@ -33,13 +34,6 @@ class _Open:
     writer: PartWriter
     reserved: Decimal = Decimal(0)
     tokens: int = 0
-
-
-class RowNeeds(NamedTuple):
-    """What a row needs at the endpoint, as estimated: USD of the budget, and prompt tokens."""
-
-    reserved: Decimal
-    tokens: int
 
 
 class PartBuilder:
