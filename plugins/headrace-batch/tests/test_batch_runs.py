@@ -14,17 +14,12 @@ import trio
 import trio.testing
 
 import headrace
-from batch_runs import client_of, errors_of, lines_of, rows, run, run_at_once
+from batch_runs import client_of, errors_of, lines_of, rows, run
 from headrace_batch import BatchEngine
 from headrace_cost import Cost
 from scripted_batches import BATCH_TIME, Killed, ScriptedBatches
 
-pytestmark = pytest.mark.trio
-
-
-@pytest.fixture(autouse=True)
-def without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anyio.to_thread.run_sync", run_at_once)
+pytestmark = [pytest.mark.trio, pytest.mark.usefixtures("without_threads")]
 
 
 def folder_of(out: Path) -> Path:
