@@ -132,7 +132,7 @@ async def test_a_full_disk_is_one_line(
     with monkeypatch.context() as patch:
         patch.setattr(PartWriter, "finish", full)
         with pytest.raises(
-            headrace.JournalError, match="cannot be written: No space left on device; mend that"
+            headrace.JournalError, match="cannot be read or written: No space left on device; mend that"
         ):
             await run(endpoint, out, rows(5), BatchEngine(max_requests=2))
     assert (await run(endpoint, out, rows(5), BatchEngine(max_requests=2))).succeeded == 5
