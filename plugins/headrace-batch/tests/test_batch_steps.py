@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 import headrace
-from batch_runs import client_of, errors_of, lines_of, rows
+from batch_runs import client_of, errors_of, in_ten_seconds, lines_of, rows
 from headrace.bulk import Result
 from headrace_batch import BatchEngine
 from headrace_batch.ledger import LEDGER, read_ledger
@@ -132,7 +132,7 @@ async def test_sessions_over_other_rows_leave_no_part_behind(
 async def test_the_rest_of_all_steps_is_sent_at_once_when_it_is_time(
     autojump_clock: trio.testing.MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace_batch.options.BatchOptions.seconds_left", lambda self, now: 10.0)
+    monkeypatch.setattr("headrace_batch.options.BatchOptions.finish_at", in_ten_seconds)
     endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
     result = await run(endpoint, out, engine=BatchEngine(finish_by="06:00"))
     assert (result.succeeded, result.elapsed < BATCH_TIME) == (ROWS, True)

@@ -28,6 +28,9 @@ from headrace_batch.session import BatchSession
 _MOST_UNSENT = 3
 """Parts that wait on this disk for their upload; drawing rows pauses while there are more."""
 
+_LOOK_AT_CLOCK = 60.0
+"""Seconds after which the clock is read again."""
+
 
 class BatchExecutor:
     """An `Executor` over the batches of an endpoint.
@@ -89,9 +92,8 @@ class BatchExecutor:
         self._placing = RowPlacing(session, self._builder, handle)
         try:
             async with one_error(self._ledger.folder), task_group() as group:
-                seconds = self._options.seconds_left(datetime.datetime.now().astimezone())
-                if seconds is not None:
-                    group.start_soon(self._finish_after, seconds)
+                if session.finish_at is not None:
+                    group.start_soon(self._finish_at, session.finish_at)
                 await self._work(items)
                 group.cancel_scope.cancel()
         except HeadraceError as error:
@@ -198,11 +200,21 @@ class BatchExecutor:
         await self._unsent.acquire()
         self._start(part, functools.partial(self._driver.drive_new, part, self._unsent))
 
-    async def _finish_after(self, seconds: float) -> None:
-        await anyio.sleep(seconds)
-        self._setup.notify("It is time to finish: the batches are cancelled, and the rest is sent at once.")
+    async def _finish_at(self, end: datetime.datetime) -> None:
+        start, seconds = anyio.current_time(), _seconds_until(end)
+        # The clock of the event loop stands still while the machine sleeps.
+        while (left := min(start + seconds - anyio.current_time(), _seconds_until(end))) > 0:  # noqa: ASYNC110 - no event
+            await anyio.sleep(min(left, _LOOK_AT_CLOCK))
+        passed = f" (it was {end.astimezone():%H:%M} on {end.astimezone():%d %B})" if seconds < 0 else ""
+        self._setup.notify(
+            f"It is time to finish{passed}: the batches are cancelled, and the rest is sent at once."
+        )
         self._signals.finishing.set()
         self._schedule.note_change()
+
+
+def _seconds_until(end: datetime.datetime) -> float:
+    return (end - datetime.datetime.now(datetime.UTC)).total_seconds()
 
 
 def _batches(live: list[Part]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import shlex
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, closing
@@ -58,4 +59,6 @@ async def _open_session(
     await adopt(options.adopt, setup, ledger, endpoints.all(), money)
     of_parts, waiting = (stack.enter_context(closing(RowFile(ledger.folder))) for _ in range(2))
     rows = await open_rows(ledger, endpoints, setup, of_parts, waiting)
-    return BatchSession(setup, options, ledger, endpoints, money, rows, waiting)
+    end = options.finish_at(datetime.datetime.now())
+    end = None if end is None else await ledger.finish_at(end)
+    return BatchSession(setup, options, ledger, endpoints, money, rows, waiting, end)

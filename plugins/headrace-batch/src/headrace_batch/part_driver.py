@@ -103,7 +103,12 @@ class PartDriver:
                     return
                 if part.next_step is Step.CREATE:
                     self._setup.note_calls(True)
-                await self._steps.take(part, self._session.endpoints.at(part.endpoint).api)
+                api = self._session.endpoints.at(part.endpoint).api
+                if part.next_step is Step.UPLOAD:  # it may take long, and nothing is lost without it
+                    async with self._signals.until(self._signals.finishing):
+                        await self._steps.take(part, api)
+                else:
+                    await self._steps.take(part, api)
         except StepFailed as error:
             if not await self._settling.handle_refusal(part, refusal_of_step(error, part.rows)):
                 raise

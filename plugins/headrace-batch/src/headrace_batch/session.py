@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 from collections.abc import Mapping
 
@@ -30,6 +31,7 @@ class BatchSession:
         money: The budget.
         open_rows: The rows of parts that earlier sessions have left.
         waiting: Where the rows that wait are kept.
+        finish_at: When batches are cancelled and the rest is sent as ordinary calls; None for never.
 
     Attributes:
         rows: The rows that wait, by part.
@@ -45,6 +47,7 @@ class BatchSession:
         money: PartMoney,
         open_rows: OpenRows,
         waiting: RowFile,
+        finish_at: datetime.datetime | None,
     ) -> None:
         self.setup: EngineSetup = setup
         self.options: BatchOptions = options
@@ -52,6 +55,7 @@ class BatchSession:
         self.endpoints: PartEndpoints = endpoints
         self.money: PartMoney = money
         self.open_rows: OpenRows = open_rows
+        self.finish_at: datetime.datetime | None = finish_at
         self.rows: WaitingRows = WaitingRows(waiting, lambda *place: functools.partial(self._load, *place))
         self.signals: SessionSignals = SessionSignals()
 

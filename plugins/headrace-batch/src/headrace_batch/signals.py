@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
+
+from headrace.plugins import task_group
 
 
 class SessionSignals:
@@ -51,9 +55,17 @@ class SessionSignals:
     async def wait(self, seconds: float, *events: anyio.Event) -> None:
         """Wait for one of these events, for at most so many seconds."""
         with anyio.move_on_after(seconds):
-            async with anyio.create_task_group() as group:
-                for event in events:
-                    group.start_soon(_cancel_after, event, group.cancel_scope)
+            async with self.until(*events):
+                await anyio.sleep_forever()
+
+    @asynccontextmanager
+    async def until(self, *events: anyio.Event) -> AsyncIterator[None]:
+        """Cancel the block when one of these events is set."""
+        async with task_group() as group:
+            for event in events:
+                group.start_soon(_cancel_after, event, group.cancel_scope)
+            yield
+            group.cancel_scope.cancel()
 
 
 async def _cancel_after(event: anyio.Event, scope: anyio.CancelScope) -> None:
