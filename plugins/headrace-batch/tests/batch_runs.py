@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import anyio.lowlevel
 import headrace
 from headrace.bulk import Result
 from headrace_batch import BatchEngine
+from headrace_batch.options import BatchOptions
 from scripted_batches import ScriptedBatches
 
 
@@ -19,6 +21,11 @@ async def run_at_once(function: Callable[..., Any], *arguments: Any, **options: 
     """In place of `anyio.to_thread.run_sync`: while a thread works, a virtual clock would jump ahead."""
     await anyio.lowlevel.checkpoint()
     return function(*arguments)
+
+
+def in_ten_seconds(options: BatchOptions, now: datetime.datetime) -> datetime.datetime:
+    """In place of `BatchOptions.finish_at`."""
+    return now.astimezone() + datetime.timedelta(seconds=10)
 
 
 def rows(number: int) -> list[dict[str, str]]:

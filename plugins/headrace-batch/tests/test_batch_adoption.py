@@ -13,21 +13,16 @@ import trio
 import trio.testing
 
 import headrace
-from batch_runs import lines_of, rows, run, run_at_once
+from batch_runs import lines_of, rows, run
 from headrace_batch import BatchEngine
 from headrace_cost import Cost
 from scripted_batches import BATCH_TIME, ScriptedBatches
 
-pytestmark = pytest.mark.trio
+pytestmark = [pytest.mark.trio, pytest.mark.usefixtures("without_threads")]
 
 PRICES = {"m": {"input": "2", "output": "8"}}
 ROW_COST = Decimal("0.0003")
 """100 and 50 tokens, at half the price."""
-
-
-@pytest.fixture(autouse=True)
-def without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anyio.to_thread.run_sync", run_at_once)
 
 
 def request(id: str, **changed: Any) -> str:

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 import headrace
-from batch_runs import client_of, errors_of, lines_of, rows, run, run_at_once
+from batch_runs import client_of, errors_of, lines_of, rows, run
 from headrace.bulk import DirectCalls
 from headrace_batch import BatchEngine
 from headrace_batch.batch_api import EndpointApi
@@ -23,16 +23,11 @@ from provider_forms import OTHER_FORMS, AzureForm, MistralForm, TogetherForm
 from scripted_batches import BATCH_TIME, Accident, Killed, ScriptedBatches
 from scripted_forms import OpenAIForm
 
-pytestmark = [pytest.mark.trio]
+pytestmark = [pytest.mark.trio, pytest.mark.usefixtures("without_threads")]
 each_form = pytest.mark.parametrize("form", OTHER_FORMS, ids=lambda form: type(form).__name__)
 each_unlike_form = pytest.mark.parametrize(
     "form", [AzureForm(), MistralForm(), TogetherForm()], ids=lambda form: type(form).__name__
 )
-
-
-@pytest.fixture(autouse=True)
-def without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anyio.to_thread.run_sync", run_at_once)
 
 
 def folder_of(out: Path) -> Path:

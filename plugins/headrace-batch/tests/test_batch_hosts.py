@@ -8,17 +8,12 @@ import pytest
 import trio.testing
 
 import headrace
-from batch_runs import rows, run, run_at_once
+from batch_runs import rows, run
 from provider_forms import MistralForm
 from scripted_batches import ScriptedBatches
 from scripted_forms import OpenAIForm
 
-pytestmark = pytest.mark.trio
-
-
-@pytest.fixture(autouse=True)
-def without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anyio.to_thread.run_sync", run_at_once)
+pytestmark = [pytest.mark.trio, pytest.mark.usefixtures("without_threads")]
 
 
 @pytest.mark.parametrize("status", [404, 405])

@@ -108,13 +108,11 @@ def test_custom_ids_are_short_and_lines_can_be_read_back(id: str) -> None:
     assert (found.custom_id, bytes(found.body)) == (custom_id, b'{"input": "a"}')
 
 
-@pytest.mark.parametrize(
-    ("now", "by", "seconds"),
-    [("22:00", "06:00", 8 * 3600), ("05:59", "06:00", 60), ("06:00", "06:00", 86_400)],
-)
-def test_the_time_to_finish_is_the_next_one(now: str, by: str, seconds: float) -> None:
+@pytest.mark.parametrize(("now", "day"), [("22:00", 3), ("05:59", 2), ("06:00", 3)])
+def test_the_time_to_finish_is_the_next_one(now: str, day: int) -> None:
     at = datetime.datetime.combine(datetime.date(2026, 1, 2), datetime.time.fromisoformat(now))
-    assert BatchOptions(finish_by=by).seconds_left(at) == seconds
+    end = datetime.datetime(2026, 1, day, 6).astimezone()
+    assert BatchOptions(finish_by="06:00").finish_at(at) == end
 
 
 @pytest.mark.parametrize(
@@ -122,7 +120,9 @@ def test_the_time_to_finish_is_the_next_one(now: str, by: str, seconds: float) -
     [
         ({"max_requests": 0}, "max_requests=0: must be an integer of at least 1"),
         ({"poll": 0}, "poll=0: must be a number of seconds above 0"),
-        ({"finish_by": "soon"}, "finish_by='soon': must be a time like 06:00"),
+        ({"finish_by": "soon"}, "finish_by='soon': must be a local time like 06:00"),
+        ({"finish_by": "06:00+02:00"}, "must be a local time like 06:00"),
+        ({"finish_by": 6}, "finish_by=6: must be a local time like 06:00"),
         ({"stragglers": "no"}, "stragglers='no': must be 'batch' or 'sync'"),
         ({"detach": True, "finish_by": "06:00"}, "detach=: leave out finish_by="),
     ],

@@ -8,17 +8,12 @@ import msgspec
 import pytest
 import trio.testing
 
-from batch_runs import rows, run, run_at_once
+from batch_runs import rows, run
 from headrace.plugins import estimate_prompt_tokens
 from headrace_batch import BatchEngine
 from scripted_batches import ScriptedBatches
 
-pytestmark = pytest.mark.trio
-
-
-@pytest.fixture(autouse=True)
-def without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anyio.to_thread.run_sync", run_at_once)
+pytestmark = [pytest.mark.trio, pytest.mark.usefixtures("without_threads")]
 
 
 async def test_batches_wait_until_their_tokens_have_room(

@@ -14,17 +14,12 @@ import trio
 import trio.testing
 
 import headrace
-from batch_runs import client_of, errors_of, lines_of, rows, run, run_at_once
+from batch_runs import client_of, errors_of, in_ten_seconds, lines_of, rows, run
 from headrace_batch import BatchEngine
 from headrace_cost import Cost
 from scripted_batches import BATCH_TIME, Killed, ScriptedBatches
 
-pytestmark = pytest.mark.trio
-
-
-@pytest.fixture(autouse=True)
-def without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anyio.to_thread.run_sync", run_at_once)
+pytestmark = [pytest.mark.trio, pytest.mark.usefixtures("without_threads")]
 
 
 def folder_of(out: Path) -> Path:
@@ -144,7 +139,7 @@ async def test_stragglers_are_sent_as_ordinary_calls(
 async def test_the_rest_is_sent_at_once_when_it_is_time(
     autojump_clock: trio.testing.MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace_batch.options.BatchOptions.seconds_left", lambda self, now: 10.0)
+    monkeypatch.setattr("headrace_batch.options.BatchOptions.finish_at", in_ten_seconds)
     endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
     result = await run(endpoint, out, rows(5), BatchEngine(finish_by="06:00"))
     assert result.succeeded == 5

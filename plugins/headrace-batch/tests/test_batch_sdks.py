@@ -10,17 +10,12 @@ from typing import Any
 import pytest
 import trio.testing
 
-from batch_runs import lines_of, rows, run, run_at_once
+from batch_runs import lines_of, rows, run
 from headrace_batch import BatchEngine
 from provider_forms import AzureForm, MistralForm
 from scripted_batches import ScriptedBatches
 
-pytestmark = pytest.mark.trio
-
-
-@pytest.fixture(autouse=True)
-def without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anyio.to_thread.run_sync", run_at_once)
+pytestmark = [pytest.mark.trio, pytest.mark.usefixtures("without_threads")]
 
 
 def handled_by(endpoint: ScriptedBatches, http: Any) -> Callable[[Any], Any]:

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 import headrace
-from batch_runs import client_of, errors_of, lines_of, rows, run_at_once
+from batch_runs import client_of, errors_of, in_ten_seconds, lines_of, rows
 from headrace.bulk import Result
 from headrace_batch import BatchEngine
 from headrace_batch.ledger import LEDGER, read_ledger
@@ -19,7 +19,7 @@ from headrace_batch.part import Stage
 from headrace_cost import Cost
 from scripted_batches import BATCH_TIME, ScriptedBatches
 
-pytestmark = pytest.mark.trio
+pytestmark = [pytest.mark.trio, pytest.mark.usefixtures("without_threads")]
 
 ROWS = 6
 STEPS = [
@@ -32,11 +32,6 @@ CALLS = sorted(f"r{row}-{step}" for row in range(ROWS) for step in (1, 2, 3) if 
 
 LONGEST_STEP = BATCH_TIME + 2 * BatchEngine()._options.poll
 """Seconds of a step: its batch, a poll, and a part that waits for others."""
-
-
-@pytest.fixture(autouse=True)
-def without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anyio.to_thread.run_sync", run_at_once)
 
 
 async def run(
@@ -137,7 +132,7 @@ async def test_sessions_over_other_rows_leave_no_part_behind(
 async def test_the_rest_of_all_steps_is_sent_at_once_when_it_is_time(
     autojump_clock: trio.testing.MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace_batch.options.BatchOptions.seconds_left", lambda self, now: 10.0)
+    monkeypatch.setattr("headrace_batch.options.BatchOptions.finish_at", in_ten_seconds)
     endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
     result = await run(endpoint, out, engine=BatchEngine(finish_by="06:00"))
     assert (result.succeeded, result.elapsed < BATCH_TIME) == (ROWS, True)

@@ -11,7 +11,7 @@ import pytest
 import trio.testing
 
 import headrace
-from batch_runs import rows, run, run_at_once
+from batch_runs import rows, run
 from headrace.bulk import run_identity
 from headrace_batch import BatchEngine
 from headrace_batch.engine import batch_folder
@@ -23,12 +23,7 @@ from headrace_batch.part_steps import BatchMissing
 from headrace_cost import Cost
 from scripted_batches import Accident, Killed, ScriptedBatches
 
-pytestmark = pytest.mark.trio
-
-
-@pytest.fixture(autouse=True)
-def without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anyio.to_thread.run_sync", run_at_once)
+pytestmark = [pytest.mark.trio, pytest.mark.usefixtures("without_threads")]
 
 
 async def test_without_the_engine_a_run_is_refused_while_its_batches_go_on(
@@ -137,7 +132,7 @@ async def test_a_full_disk_is_one_line(
     with monkeypatch.context() as patch:
         patch.setattr(PartWriter, "finish", full)
         with pytest.raises(
-            headrace.JournalError, match="cannot be written: No space left on device; mend that"
+            headrace.JournalError, match="cannot be read or written: No space left on device; mend that"
         ):
             await run(endpoint, out, rows(5), BatchEngine(max_requests=2))
     assert (await run(endpoint, out, rows(5), BatchEngine(max_requests=2))).succeeded == 5

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headrace
-from batch_runs import lines_of, rows, run, run_at_once
+from batch_runs import lines_of, rows, run
 from headrace import Request
 from headrace.bulk import WorkItem
 from headrace_batch import BatchEngine
@@ -72,6 +72,7 @@ def test_rows_are_read_back_as_they_were(
 
 
 @pytest.mark.trio
+@pytest.mark.usefixtures("without_threads")
 @pytest.mark.parametrize("stragglers", ["batch", "sync"])
 @pytest.mark.parametrize("detach", [False, True])
 async def test_rows_at_the_endpoint_are_not_in_memory(
@@ -89,7 +90,6 @@ async def test_rows_at_the_endpoint_are_not_in_memory(
         in_memory.add(item)
         most = max(most, len(in_memory))
 
-    monkeypatch.setattr("anyio.to_thread.run_sync", run_at_once)
     monkeypatch.setattr(WorkItem, "__init__", count)
     endpoint, out, number = ScriptedBatches(failures=0.5, seed=5), tmp_path / "out.jsonl", 600
     if detach:

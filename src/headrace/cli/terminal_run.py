@@ -121,10 +121,11 @@ async def _stop_on_signals(
     try:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
-                if bulk.summary.stopped_by is not None:
+                if bulk.summary.stopped_by is None:
+                    display.print_line(notice)
+                else:
                     scope.cancel()
                 bulk.stop()
-                display.print_line(notice)
     finally:
         # Until the event loop is closed, Ctrl-C ends the process at once: a KeyboardInterrupt in a callback
         # of the closing loop would be printed and ignored.

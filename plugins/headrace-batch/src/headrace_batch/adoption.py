@@ -115,7 +115,7 @@ async def _adopted_part(
         raise SettingsError(f"adopt={batch.id}: its file {file} has no requests; leave it out")
     if fetched.malformed:
         notify(f"Batch {batch.id}: {fetched.malformed:,} malformed lines in its file.")
-    path, models, reserved = "", set(), ZERO
+    path, models, reserved, tokens = "", set(), ZERO, 0
     for _, line in lines_of(part_path(ledger.folder, number)):
         content = bytes(decode_request_line(line).body)
         found = read_request(line)
@@ -123,7 +123,8 @@ async def _adopted_part(
         path = api_path(url or "/chat/completions")
         request = Request(EncodedBody(content), path)
         models.add(request.model)
-        reserved += money.estimate(request, content, endpoint.calls.endpoint)
+        needs = money.needs(request, content, endpoint.calls.endpoint)
+        reserved, tokens = reserved + needs.reserved, tokens + needs.tokens
     return Part(
         number=number,
         rows=fetched.rows,
@@ -133,6 +134,7 @@ async def _adopted_part(
         model=models.pop() if len(models) == 1 else None,
         endpoint=endpoint.calls.endpoint.base_url,
         reserved=str(reserved),
+        tokens=tokens,
         adopted=True,
         stage=Stage.CREATED,
         file=file,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -91,7 +90,10 @@ class BatchEngine:
         self, setup: EngineSetup, options: Mapping[str, Any]
     ) -> AbstractAsyncContextManager[Executor]:
         """Open the executor of a session."""
-        return _opened(setup, with_click_values(self._options, options))
+        # Imported here, because every headrace client imports its plugins.
+        from headrace_batch.opening import open_executor
+
+        return open_executor(setup, with_click_values(self._options, options))
 
 
 def batch_folder(out: Path, run: str) -> Path:
@@ -117,41 +119,3 @@ def _is_of(out: Path, run: str) -> bool:
         return run_identity(out).id == run
     except JournalError:
         return False
-
-
-@asynccontextmanager
-async def _opened(setup: EngineSetup, options: BatchOptions) -> AsyncIterator[Executor]:
-    # Imported here, because every headrace client imports its plugins.
-    from headrace_batch.adoption import adopt
-    from headrace_batch.endpoints import PartEndpoints
-    from headrace_batch.executor import BatchExecutor
-    from headrace_batch.ledger import Ledger
-    from headrace_batch.observed_run import left_by_fresh
-    from headrace_batch.part_builder import remove_settled, remove_unplanned
-    from headrace_batch.pricing import PartMoney, batch_prices
-    from headrace_batch.recovery import adopt_from_all, open_rows
-    from headrace_batch.row_file import RowFile
-
-    ledger = Ledger(batch_folder(setup.out, setup.run_id), setup.run_id)
-    try:
-        endpoints = PartEndpoints(setup)
-        remove_unplanned(ledger.folder, ledger.parts)
-        if ledger.is_new:
-            adopted = await adopt_from_all(setup.run_id, ledger, endpoints.all())
-            if adopted:
-                setup.notify(f"{adopted:,} batches of this run are at the endpoint; they go on.")
-            for kept, number in left_by_fresh(setup.out).items():
-                setup.notify(
-                    f"{number:,} of the batches of {kept} may go on at the endpoint. To cancel them: "
-                    f"headrace batch cancel {shlex.quote(str(kept))}"
-                )
-            await ledger.begin()
-        money = PartMoney(batch_prices(setup.client))
-        await adopt(options.adopt, setup, ledger, endpoints.all(), money)
-        with closing(RowFile(ledger.folder)) as of_parts, closing(RowFile(ledger.folder)) as waiting:
-            rows = await open_rows(ledger, endpoints, setup, of_parts, waiting)
-            yield BatchExecutor(setup, options, ledger, endpoints, money, rows, waiting)
-    finally:
-        setup.note_calls(ledger.has_batches)
-        remove_settled(ledger.folder, ledger.parts)
-        ledger.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ _PLAN = ("rows", "size", "digest", "path", "model", "endpoint", "round", "reserv
 
 
 class _Record(msgspec.Struct, omit_defaults=True):
-    """A line: the run, a planned part, a part that reached a stage, or a limit that was learnt.
+    """A line: the run, a planned part, a part that reached a stage, a limit that was learnt, or the time at
+    which the run must finish.
 
     A plan with a stage is that of a batch that exists already.
     """
@@ -33,6 +35,7 @@ class _Record(msgspec.Struct, omit_defaults=True):
     batch: str | None = None
     refused: str | None = None
     limits: dict[str, int] | None = None
+    finish_at: datetime.datetime | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -47,12 +50,14 @@ class LedgerContent:
         run: The id of the run; None for an empty ledger.
         parts: The parts by number.
         limits: The limits that the endpoint taught: ``requests`` and ``bytes`` of a batch.
+        finish_at: When the run must finish; None if no session was told.
         size: Bytes up to the last whole line.
     """
 
     run: str | None = None
     parts: dict[int, Part] = attrs.field(factory=dict)
     limits: dict[str, int] = attrs.field(factory=dict)
+    finish_at: datetime.datetime | None = None
     size: int = 0
 
     def add(self, record: _Record) -> None:
@@ -61,6 +66,8 @@ class LedgerContent:
             self.run = record.run
         if record.limits is not None:
             self.limits.update(record.limits)
+        if record.finish_at is not None:
+            self.finish_at = record.finish_at
         if record.part is None:
             return
         if record.plan is not None:
@@ -175,6 +182,21 @@ class Ledger:
     ) -> None:
         """Note that a part has reached a stage; durable when this returns."""
         await self._write(_Record(part=part.number, stage=stage, file=file, batch=batch, refused=refused))
+
+    async def finish_at(self, next_end: datetime.datetime) -> datetime.datetime:
+        """When the run must finish, for a session that is told a time of day.
+
+        A session that continues batches has the end of the session that made them, also if it has passed.
+
+        Args:
+            next_end: When it is that time next.
+        """
+        known = self._content.finish_at
+        is_same = known is not None and known.astimezone().time() == next_end.astimezone().time()
+        if known is not None and is_same and any(part.is_open for part in self.parts.values()):
+            return known
+        await self._write(_Record(finish_at=next_end))
+        return next_end
 
     async def learn(self, name: str, limit: int) -> None:
         """Note a limit of the endpoint."""

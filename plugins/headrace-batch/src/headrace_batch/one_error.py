@@ -14,10 +14,10 @@ async def one_error(folder: Path) -> AsyncIterator[None]:
     """Raise the first of the errors of several parts; they have failed mostly for one reason.
 
     Args:
-        folder: The folder of the parts, for an error of the disk.
+        folder: The folder of the parts, for an error of the disk that names no file.
 
     Raises:
-        JournalError: A file cannot be written.
+        JournalError: A file cannot be read or written.
     """
     try:
         yield
@@ -30,5 +30,6 @@ async def one_error(folder: Path) -> AsyncIterator[None]:
         if not isinstance(error, OSError):
             raise error from error.__cause__
         raise JournalError(
-            f"{folder}: cannot be written: {error.strerror}; mend that, and run the same command again"
+            f"{error.filename or folder}: cannot be read or written: {error.strerror}; mend that, and run "
+            "the same command again"
         ) from error

@@ -27,12 +27,15 @@ def _positive(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> Non
 
 
 def _as_time(value: str | datetime.time | None) -> datetime.time | None:
-    if value is None or isinstance(value, datetime.time):
-        return value
+    if value is None:
+        return None
     try:
-        return datetime.time.fromisoformat(value)
-    except ValueError:
-        raise SettingsError(f"finish_by={value!r}: must be a time like 06:00") from None
+        time = value if isinstance(value, datetime.time) else datetime.time.fromisoformat(value)
+    except (TypeError, ValueError):
+        time = None
+    if time is None or time.tzinfo is not None:
+        raise SettingsError(f"finish_by={value!r}: must be a local time like 06:00")
+    return time
 
 
 def _is_way(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -84,19 +87,14 @@ class BatchOptions:
         if self.detach and self.finish_by is not None:
             raise SettingsError("detach=: leave out finish_by=; a session that leaves cannot finish the rest")
 
-    def seconds_left(self, now: datetime.datetime) -> float | None:
-        """Seconds until the next ``finish_by``; None without one."""
+    def finish_at(self, now: datetime.datetime) -> datetime.datetime | None:
+        """The next ``finish_by`` after a local time without a zone; None without one."""
         if self.finish_by is None:
             return None
-        end = now.replace(
-            hour=self.finish_by.hour,
-            minute=self.finish_by.minute,
-            second=self.finish_by.second,
-            microsecond=0,
-        )
+        end = datetime.datetime.combine(now.date(), self.finish_by)
         if end <= now:
             end += datetime.timedelta(days=1)
-        return (end - now).total_seconds()
+        return end.astimezone()  # clocks may be changed in between
 
 
 _PREFIX = "batch_"

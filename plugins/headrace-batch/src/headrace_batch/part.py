@@ -144,6 +144,11 @@ class Part:
         return self.stage in {Stage.CREATING, Stage.CREATED, Stage.ENDED}
 
     @property
+    def is_open(self) -> bool:
+        """Whether it has rows without a result."""
+        return self.stage not in {Stage.KEPT, Stage.SETTLED}
+
+    @property
     def takes_room(self) -> bool:
         """Whether its tokens count among those at the endpoint: a batch may be there that has not ended."""
         return self.stage in {Stage.CREATING, Stage.CREATED} or (self.has_room and self.is_before_batch)

@@ -14,7 +14,8 @@ from headrace.bulk import WorkItem
 from headrace_batch.ledger import Ledger
 from headrace_batch.options import BatchOptions
 from headrace_batch.part import Part
-from headrace_batch.part_file import PartWriter, part_path
+from headrace_batch.part_file import PartWriter, part_path, remove_file
+from headrace_batch.pricing import RowNeeds
 from headrace_batch.waiting_rows import WaitingRows
 
 
@@ -33,13 +34,6 @@ class _Open:
     writer: PartWriter
     reserved: Decimal = Decimal(0)
     tokens: int = 0
-
-
-class RowNeeds(NamedTuple):
-    """What a row needs at the endpoint, as estimated: USD of the budget, and prompt tokens."""
-
-    reserved: Decimal
-    tokens: int
 
 
 class PartBuilder:
@@ -135,14 +129,14 @@ def remove_unplanned(folder: Path, parts: dict[int, Part]) -> None:
         number = path.stem.removeprefix("part-")
         part = parts.get(int(number)) if number.isdecimal() else None
         if path.suffix == ".new" or part is None or part.next_step.name == "NOTHING":
-            path.unlink(missing_ok=True)
+            remove_file(path)
 
 
 def remove_settled(folder: Path, parts: dict[int, Part]) -> None:
     """Remove the files of settled parts."""
     for part in parts.values():
         if part.next_step.name == "NOTHING":
-            part_path(folder, part.number).unlink(missing_ok=True)
+            remove_file(part_path(folder, part.number))
 
 
 def _files(folder: Path) -> Iterator[Path]:

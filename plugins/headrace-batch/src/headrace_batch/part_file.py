@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -120,8 +121,15 @@ class PartWriter:
 
     def discard(self) -> None:
         """Remove the file."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # a full disk does not take what is still in the buffer
+            self._file.close()
+        remove_file(self._path)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file that nobody needs any more. If that is impossible now, a later session does it."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def file_digest(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from headrace import BudgetExceeded, Client, Endpoint, Reply, Request
 from headrace.plugins import estimate_prompt_tokens, max_output_tokens
@@ -53,20 +53,42 @@ def price_of(client: Client) -> Callable[[str, int, int], Decimal | None] | None
     return None if prices is None else cost
 
 
+class RowNeeds(NamedTuple):
+    """What a row needs at the endpoint, as estimated.
+
+    Attributes:
+        reserved: USD of the budget; 0 without prices.
+        tokens: Prompt tokens; 0 if nothing depends on them.
+    """
+
+    reserved: Decimal
+    tokens: int
+
+
+_NOTHING = RowNeeds(ZERO, 0)
+
+
 class PartMoney:
-    """Reserves the estimated cost of parts, and settles it with what their rows have cost."""
+    """Reserves the estimated cost of parts, and settles it with what their rows have cost.
 
-    def __init__(self, prices: BatchPrices | None) -> None:
+    Args:
+        prices: The prices; None if nothing has a price.
+        counts_tokens: Whether the tokens of rows matter without prices, too.
+    """
+
+    def __init__(self, prices: BatchPrices | None, *, counts_tokens: bool) -> None:
         self._prices = prices
+        self._counts_tokens = counts_tokens
 
-    def estimate(self, request: Request, content: bytes, endpoint: Endpoint) -> Decimal:
-        """What a row will probably cost at most, in USD."""
-        model = request.model
+    def needs(self, request: Request, content: bytes, endpoint: Endpoint) -> RowNeeds:
+        """What a row will probably need at most; ``content`` is the body of its request."""
+        if self._prices is None and not self._counts_tokens:
+            return _NOTHING
+        tokens, model = estimate_prompt_tokens(content), request.model
         if self._prices is None or model is None:
-            return ZERO
+            return RowNeeds(ZERO, tokens)
         output = max_output_tokens(request.body or {}, self._prices.assumed_output_tokens) or 0
-        prompt = estimate_prompt_tokens(content)
-        return self._prices.estimate(model, prompt, output, endpoint) or ZERO
+        return RowNeeds(self._prices.estimate(model, tokens, output, endpoint) or ZERO, tokens)
 
     def reserve(self, amount: Decimal) -> bool:
         """Reserve an amount; False if it fits only after another part is settled.

@@ -20,7 +20,7 @@ from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
 from headrace_batch.marks import DIGEST, PART, RUN
 from headrace_batch.part import Part, Stage
-from headrace_batch.part_file import file_digest, line_digest, lines_of, part_path
+from headrace_batch.part_file import file_digest, line_digest, lines_of, part_path, remove_file
 from headrace_batch.part_steps import StepFailed, attempt
 from headrace_batch.requests_of_batch import download, fetch_requests
 from headrace_batch.row_file import RowFile
@@ -171,7 +171,7 @@ async def _adopt(
     file, path = batch.input_file or "", part_path(ledger.folder, number)
     await attempt(lambda: download(endpoint.api, file, path), f"part {number}: fetch its requests")
     if file_digest(path) != marks.get(DIGEST):
-        path.unlink()
+        remove_file(path)
         return False
     rows, line = 0, b""
     for _, line in lines_of(path):  # noqa: B007 - the last one is used

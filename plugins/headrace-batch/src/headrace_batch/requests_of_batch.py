@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.plugins import EncodedBody
 from headrace_batch.batch_api import EndpointApi, PartEndpoint
-from headrace_batch.part_file import PartWriter, custom_id_of, part_path, request_line
+from headrace_batch.part_file import PartWriter, custom_id_of, part_path, remove_file, request_line
 
 
 class BatchRequest(msgspec.Struct):
@@ -81,5 +81,5 @@ async def fetch_requests(endpoint: PartEndpoint, file: str, folder: Path, number
             url = found.url or endpoint.dialect.url_prefix + "/chat/completions"
             id = custom_id_of(found.custom_id)
             writer.add(request_line(id, url, endpoint.dialect.line, bytes(found.body)))
-    fetched.unlink()
+    remove_file(fetched)
     return FetchedRequests(writer.rows, malformed, writer.size, writer.finish())
