@@ -280,8 +280,10 @@ def encode_line(
 
 def cost_of(outcome: Outcome) -> tuple[Decimal | None, Decimal | None]:
     """The cost of an item in USD, failed or not, and the maximum for its attempts of unknown cost."""
-    ended = outcome.reply if outcome.reply is not None else outcome.error
-    return getattr(ended, "cost", None), getattr(ended, "possible_cost", None)
+    reply, error = outcome.reply, outcome.error
+    if reply is not None:
+        return reply.cost, reply.possible_cost
+    return getattr(error, "cost", None), getattr(error, "possible_cost", None)
 
 
 def _rounded(seconds: float, parts: float) -> float:
