@@ -161,9 +161,9 @@ class Request(RequestFields):
         return model if isinstance(model, str) else None
 
 
-def plain_request(body: Mapping[str, Any]) -> Request:
-    """``Request(body)`` in a third of the time, because the other fields need no checks."""
-    request: Any = RequestFields(body)
+def plain_request(fields: RequestFields) -> Request:
+    """A `Request` of fields that need no checks, in a third of the time."""
+    request: Any = fields
     request.__class__ = Request
     made: Request = request
     return made

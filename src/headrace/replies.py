@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, AnyStr, Generic, Protocol, TypeVar, overload
@@ -52,7 +53,7 @@ class Headers(Mapping[str, str]):
         return b", ".join(values).decode("latin-1")
 
     def _values(self, name: str) -> list[bytes]:
-        wanted = name.lower().encode("latin-1", "replace")
+        wanted = _in_lower_case(name)
         length = len(wanted)  # compared first, because most lengths differ
         return [value for key, value in self.raw if len(key) == length and key.lower() == wanted]
 
@@ -68,6 +69,11 @@ class Headers(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"Headers({dict(self)!r})"
+
+
+@functools.lru_cache(maxsize=256)
+def _in_lower_case(name: str) -> bytes:
+    return name.lower().encode("latin-1", "replace")
 
 
 # A Struct, because each call makes one: attrs.frozen takes 0.7 µs more for so many fields.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,12 @@ from hypothesis import strategies as st
 
 from headrace.bulk import Source, done_index, done_prefix, run
 from headrace.bulk.done_index import DoneIndex
-from headrace.bulk.output_line import decode_entry
+from headrace.bulk.item_result import ItemResult, item_result
+from headrace.bulk.output_line import decode_entries, decode_entry
 from headrace.bulk.sources.text_prefix import PrefixReader
-from headrace.errors import InputError, JournalError
+from headrace.calls import Outcome
+from headrace.errors import InputError, JournalError, RateLimited
+from headrace.replies import Headers, Reply
 from headrace.testing import FakeEndpoint
 
 PROMPT = "{text}"
@@ -209,6 +214,62 @@ async def test_only_what_the_index_lacks_is_read(tmp_path: Path, monkeypatch: py
     assert found[:4] == [51, 43, 0, 8]
     assert len(read) == 3
     assert max(begun) == 39
+
+
+COSTS = st.none() | st.decimals(0, 5, places=6) | st.just(Decimal("NaN"))
+
+
+@given(
+    before=st.integers(1, 3),
+    rows=st.lists(
+        st.tuples(
+            st.text(st.characters(codec="utf-8"), min_size=1),
+            st.booleans(),
+            COSTS,
+            COSTS,
+            st.integers(0, 2**32 - 1),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    order=st.randoms(),
+)
+def test_results_are_indexed_as_their_lines_are(
+    before: int, rows: list[tuple[str, bool, Decimal | None, Decimal | None, int]], order: random.Random
+) -> None:
+    def result(index: int, row: tuple[str, bool, Decimal | None, Decimal | None, int]) -> ItemResult:
+        id, fails, cost, possible_cost, digest = row
+        ended: Any = RateLimited("no", 429) if fails else Reply(200, Headers([]), b"{}")
+        ended.cost, ended.possible_cost = cost, possible_cost
+        outcome = Outcome(index, None, None if fails else ended, ended if fails else None, 1, 0.1)
+        return item_result(index, id, outcome, (), digest=digest)
+
+    results = [result(index, row) for index, row in enumerate(rows)]
+    order.shuffle(results)
+    first = b"".join(each.line for each in results[:before])
+    rest = b"".join(each.line for each in results[before:])
+    by_lines, by_results = DoneIndex(Path("a")), DoneIndex(Path("b"))
+    for index in (by_lines, by_results):
+        index.add(first, decode_entries(first))
+    if rest:
+        by_lines.add(rest, decode_entries(rest))
+    by_results.add_results(rest, results[before:], len(first + rest) + 1)  # a line before them is missing
+    assert by_results.described.size == len(first)
+    by_results.add_results(rest, results[before:], len(first + rest))
+    assert by_results.described == by_lines.described
+    assert (by_results._ids, by_results._entries) == (by_lines._ids, by_lines._entries)
+
+
+@pytest.mark.anyio
+async def test_a_session_does_not_read_its_own_lines_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, 12)
+    await session(tmp_path, limit=5)
+    monkeypatch.delattr(done_index, "decode_entries")
+    assert (await session(tmp_path, (400,)))[:5] == [12, 5, 0, 6, 1]
+    monkeypatch.delattr("headrace.bulk.journal.decode_entry")
+    assert (await session(tmp_path))[:3] == [12, 12, 1]
 
 
 @pytest.mark.anyio

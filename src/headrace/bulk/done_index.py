@@ -21,7 +21,8 @@ from typing import IO
 import msgspec
 
 from headrace.bulk.id_table import IdTable
-from headrace.bulk.output_line import NO_ERROR, JournalEntry, decode_entries, highest_index
+from headrace.bulk.item_result import ItemResult
+from headrace.bulk.output_line import NO_ERROR, JournalEntry, decode_entries, finite_sum, highest_index
 from headrace.bulk.sources.text_prefix import TextPrefix
 
 DONE, FAILED, REMOVED = range(3)
@@ -131,6 +132,33 @@ class DoneIndex:
         self._ids += [entry.custom_id for entry in entries]
         if len(self._ids) >= _LINES_PER_BLOCK:
             self.write()
+
+    def add_results(self, lines: bytes, rows: Sequence[ItemResult], size: int) -> None:
+        """Describe lines that were just written, without reading them, by the results that they hold.
+
+        They are left to `follow` if the index lacks lines before them, or if the lines hold more than the
+        results.
+
+        Args:
+            lines: The lines.
+            rows: The result of each line.
+            size: Bytes of the output with them.
+        """
+        described = self.described
+        is_next = described.size + len(lines) == size and described.lines >= FEWEST_LINES
+        if not is_next or not all(row.id for row in rows):
+            return
+        described.size = size
+        described.checksum = zlib.crc32(lines, described.checksum)
+        described.lines += len(rows)
+        for row in rows:
+            failed = row.code is not None
+            described.failed += failed
+            self._entries += entry_of(row.digest, FAILED if failed else DONE)
+            if row.cost is not None or row.possible_cost is not None:
+                described.spent += finite_sum(row.cost, row.possible_cost)
+            described.first_index = max(described.first_index, row.index + 1)
+            self._ids.append(row.id)
 
     def follow(self, output: Path, number: int) -> None:
         """Describe the lines that this process has added to the output, unless it is short.

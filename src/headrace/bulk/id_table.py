@@ -44,7 +44,7 @@ class IdTable:
         hashed = hash(id)
         bucket = self._buckets[hashed % _BUCKETS]
         key = hashed.to_bytes(_KEY_SIZE, "little", signed=True)
-        if key not in bucket or (place := self._find(bucket, key)) < 0:
+        if bucket.find(key) < 0 or (place := self._find(bucket, key)) < 0:
             bucket += key + value
             self._size += 1
             return True

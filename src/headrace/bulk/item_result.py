@@ -53,6 +53,8 @@ class ItemResult(msgspec.Struct, array_like=True, gc=False):
         finish_reason: Why the answer ended, by one name for all vendors; None if unknown.
         step: The place of the step in a job with steps, from 0.
         further_reasons: Those of the further answers of a call that brought several.
+        id: The id of the item; empty for the result of several calls together.
+        digest: The digest of the item's row; see `Task.digest`.
     """
 
     index: int
@@ -73,6 +75,8 @@ class ItemResult(msgspec.Struct, array_like=True, gc=False):
     finish_reason: str | None = None
     step: int = 0
     further_reasons: list[str] = []
+    id: str = ""
+    digest: int = 0
 
     @property
     def may_pause_drawing(self) -> bool:
@@ -158,6 +162,7 @@ def _result(
     result = ItemResult(index, line, outcome.attempts, outcome.elapsed)
     result.cost, result.possible_cost = cost_of(outcome)
     result.finish_reason = reason
+    result.id, result.digest = id, digest
     if reply is not None:
         usage = reply.usage if outcome.attempts else None  # a cached reply uses no tokens
         result.answered = True

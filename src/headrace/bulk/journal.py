@@ -9,7 +9,7 @@ torn line: it is removed and its item is sent again. Any other foreign line is r
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
@@ -22,6 +22,7 @@ from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
 from headrace.bulk.engine_note import check_engine, note_engine
 from headrace.bulk.fingerprints import note_first_index
 from headrace.bulk.id_table import IdTable
+from headrace.bulk.item_result import ItemResult
 from headrace.bulk.line_file import LineFile
 from headrace.bulk.output_line import decode_entries, decode_entry, highest_index
 from headrace.bulk.output_path import cannot_be_written, check_output, index_of, real_path, sidecar_of
@@ -304,6 +305,10 @@ class Journal:
             return self.done
 
         self._file.append(lines, count)
+
+    def index_results(self, lines: bytes, rows: Sequence[ItemResult]) -> None:
+        """Index lines that `append` has just written, by their results; `sync` reads those that it cannot."""
+        self.index.add_results(lines, rows, self._file.size)
 
     async def sync(self) -> None:
         """Sync the written lines to the disk, so that they survive a crash of the machine; index them.

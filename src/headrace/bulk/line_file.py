@@ -20,6 +20,9 @@ class LineFile:
         path: The file; it is created if it does not exist.
         name: The name of the file in messages; None for ``path``.
 
+    Attributes:
+        size: Its bytes.
+
     Raises:
         OSError: It cannot be opened.
     """
@@ -30,7 +33,7 @@ class LineFile:
         self._dirty = False
         self._broken: JournalError | None = None
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._size = os.fstat(self._file).st_size
+        self.size: int = os.fstat(self._file).st_size
 
     def fileno(self) -> int:
         """The file descriptor, for locks."""
@@ -44,7 +47,7 @@ class LineFile:
         """Cut the file to a size in bytes, and sync it; raises `OSError`."""
         os.ftruncate(self._file, size)
         os.fsync(self._file)
-        self._size = size
+        self.size = size
 
     def check_in_place(self) -> None:
         """Check that the path still leads to this file, and that no other program has changed its size.
@@ -61,7 +64,7 @@ class LineFile:
         except OSError:
             at_path = None
         if at_path is not None and os.path.samestat(found, at_path):
-            if found.st_size == self._size:
+            if found.st_size == self.size:
                 return
             what = "another program changed it during the run; put its content back, then"
         elif at_path is not None:
@@ -89,7 +92,7 @@ class LineFile:
             raise self._broken
         written, error = write_all(self._file, lines)
         self._dirty = True
-        self._size += written
+        self.size += written
         safe = count(lines.count(b"\n", 0, written))
         if error is not None:
             with suppress(OSError):  # otherwise the next run removes the torn line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from decimal import Decimal
+from math import floor
 from typing import Annotated, Any
 
 import msgspec
@@ -279,13 +280,15 @@ def encode_line(
 
 def cost_of(outcome: Outcome) -> tuple[Decimal | None, Decimal | None]:
     """The cost of an item in USD, failed or not, and the maximum for its attempts of unknown cost."""
-    ended = outcome.reply if outcome.reply is not None else outcome.error
-    return getattr(ended, "cost", None), getattr(ended, "possible_cost", None)
+    reply, error = outcome.reply, outcome.error
+    if reply is not None:
+        return reply.cost, reply.possible_cost
+    return getattr(error, "cost", None), getattr(error, "possible_cost", None)
 
 
 def _rounded(seconds: float, parts: float) -> float:
     """Seconds to a fraction of 1/``parts``; `round` takes four times as long."""
-    return int(seconds * parts + 0.5) / parts
+    return floor(seconds * parts + 0.5) / parts
 
 
 def _line_error(error: HeadraceError) -> LineError:
@@ -324,13 +327,13 @@ def _body(content: bytes) -> Any:
     try:
         # Checking is cheaper than decoding, but it does not check UTF-8.
         body = _check_json(content)
-        content.decode()
+        text = content.decode()
         if deep:
             # Every program must be able to read the line, so a body at the limit of depth is too deep.
             _check_json(b"[" * _DEEPEST + content + b"]" * _DEEPEST)
     except NOT_JSON:
         return content.decode("utf-8", "replace") or None if deep else _decoded_body(content)
-    if b"\n" in content or b"\r" in content:
+    if "\n" in text or "\r" in text:
         # JSON escapes line breaks in strings, so these are between values.
         return msgspec.Raw(content.replace(b"\n", b" ").replace(b"\r", b" "))
     return body

@@ -16,7 +16,7 @@ from headrace.bulk.prompts.examples import Example, example_messages
 from headrace.bulk.prompts.jinja_template import JinjaTemplate
 from headrace.bulk.prompts.media_columns import MediaColumns
 from headrace.bulk.template import Template
-from headrace.calls import Request
+from headrace.calls import Request, RequestFields, plain_request
 from headrace.errors import InputError, RequestError
 from headrace.wire.parameters import json_types
 from headrace.wire.request_bodies import Message, chat_body, encode_body, encode_json
@@ -220,7 +220,8 @@ class RequestTemplate:
             tags = tags | {name: value for name, value in found_tags.items() if value is not None}
         given = self._priority_value
         priority: Any = self.priority if given is None else self._priority_of(row, given)
-        return Request(body, id=id, tags=tags, answer=self.answer, priority=priority)
+        fields = RequestFields(body, id=id, tags=tags, answer=self.answer, priority=priority)
+        return plain_request(fields)  # it has a path and messages, so nothing is left to check
 
     def _priority_of(self, row: Mapping[str, Any], value: ColumnValue) -> int:
         priority = value.read(row) or 0

@@ -8,6 +8,7 @@ import anyio
 
 from headrace.bulk.item_feed import ItemFeed
 from headrace.bulk.item_result import ItemResult
+from headrace.bulk.journal import Journal
 from headrace.bulk.result_store import ResultStore
 from headrace.bulk.row_calls import RowCalls
 from headrace.bulk.summary import Summary
@@ -48,7 +49,10 @@ class StoredResults:
 
     def finish(self, rows: list[ItemResult]) -> None:
         """Write the lines first, then count: an item is done when its line is written."""
-        self._journal.append([row.index for row in rows], b"".join([row.line for row in rows]))
+        lines = b"".join([row.line for row in rows])
+        self._journal.append([row.index for row in rows], lines)
+        if isinstance(self._journal, Journal):
+            self._journal.index_results(lines, rows)
         for row in rows:
             self.feed.finish(row.index)
             self._summary.add_item(row)

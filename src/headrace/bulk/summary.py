@@ -218,7 +218,8 @@ class Summary:
 
     def add_call(self, result: ItemResult) -> None:
         """Count a call; of an item with several, each is counted."""
-        self.retries += max(result.attempts - 1, 0)
+        if result.attempts > 1:
+            self.retries += result.attempts - 1
         if result.answered:
             self.latencies.add(result.elapsed)
             self.prompt_tokens += result.prompt_tokens

@@ -79,8 +79,8 @@ class Template:
 
 def as_text(value: Any) -> str:
     """A row's value as text: strings unchanged, null as an empty string, bytes as base64, others as JSON."""
+    if isinstance(value, str):
+        return value
     if value is None:
         return ""
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    return value if isinstance(value, str) else encode_json(value).decode()
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else encode_json(value).decode()

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 import attrs
 import msgspec
 
-from headrace.calls import Request, plain_request
+from headrace.calls import Request, RequestFields, plain_request
 from headrace.errors import RequestError
 from headrace.wire.batch_lines import EncodedBody, path_of_batch_url
 from headrace.wire.json_encoding import encode_value, to_plain_and_json
@@ -146,7 +146,8 @@ def _to_request(item: Any, model: str | None) -> Request:
         if "role" in item and "messages" not in item and "input" not in item:
             raise RequestError("a request must be a list of messages, not one message; write [message]")
         named = model is None or item.get("model") is not None
-        return plain_request(item if named else {"model": model, **item} | {"model": model})
+        body = item if named else {"model": model, **item} | {"model": model}
+        return plain_request(RequestFields(body))
     if isinstance(item, Iterable) and not isinstance(item, (bytes, bytearray, memoryview)):
         return _chat_request(_messages("a request", item), model)
     raise RequestError(
@@ -156,7 +157,8 @@ def _to_request(item: Any, model: str | None) -> Request:
 
 
 def _chat_request(messages: list[Message], model: str | None) -> Request:
-    return plain_request({"messages": messages} if model is None else {"model": model, "messages": messages})
+    body = {"messages": messages} if model is None else {"model": model, "messages": messages}
+    return plain_request(RequestFields(body))
 
 
 def _from_batch_line(line: Mapping[str, Any]) -> Request:

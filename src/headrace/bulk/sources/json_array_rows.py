@@ -31,11 +31,11 @@ class JsonArrayRows:
         self._file = file
         with closing(self._objects()) as objects:
             _, first = next(objects, (1, b"{}"))
-        self.columns: list[str] = list(decode_object(first, self._where(1)))
+        self.columns: list[str] = list(decode_object(first, self._where, 1))
 
     def __iter__(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
         for number, text in self._objects():
-            yield number, decode_object(text, self._where(number))
+            yield number, decode_object(text, self._where, number)
 
     def _where(self, number: int) -> str:
         return f"{self._file.name}, row {number}"

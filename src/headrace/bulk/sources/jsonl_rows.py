@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -25,17 +25,17 @@ _JSON_TYPES = {
 }
 
 
-def decode_object(text: bytes, where: str) -> dict[str, Any]:
-    """The JSON object in a text; raises `InputError`, whose message begins with ``where``.
+def decode_object(text: bytes, where: Callable[[int], str], number: int) -> dict[str, Any]:
+    """The JSON object in a text; raises `InputError`, whose message begins with ``where(number)``.
 
     NaN and lone surrogates, which some programs write, are read as in an answer: as null and U+FFFD.
     """
     try:
         row = msgspec.json.decode(text)
     except NOT_JSON as error:
-        row = _nearly_json(text, where, error)
+        row = _nearly_json(text, where(number), error)
     if not isinstance(row, dict):
-        raise InputError(f"{where}: must be a JSON object, not {_JSON_TYPES[type(row)]}")
+        raise InputError(f"{where(number)}: must be a JSON object, not {_JSON_TYPES[type(row)]}")
     return row
 
 
@@ -56,16 +56,18 @@ class JsonlRows:
     def __init__(self, file: InputFile) -> None:
         self._file = file
         number, first = next(self.lines())
-        where = f"{file.name}:{number}"
         try:
-            self.columns: list[str] = list(decode_object(first, where))
+            self.columns: list[str] = list(decode_object(first, self._where, number))
         except InputError as error:
             if first.rstrip() in (b"{", b"[") or "truncated" in str(error):
                 raise InputError(
-                    f"{where}: not a whole JSON object; write each object on one line (JSONL), "
+                    f"{self._where(number)}: not a whole JSON object; write each object on one line (JSONL), "
                     "or all objects as one array"
                 ) from None
             raise
+
+    def _where(self, number: int) -> str:
+        return f"{self._file.name}:{number}"
 
     def __iter__(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
         return self.after(None)
@@ -73,7 +75,7 @@ class JsonlRows:
     def after(self, prefix: TextPrefix | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """The rows after a beginning of the file; all if it is None."""
         for number, line in self.lines(prefix):
-            yield number, decode_object(line, f"{self._file.name}:{number}")
+            yield number, decode_object(line, self._where, number)
 
     def lines(self, prefix: TextPrefix | None = None) -> Iterator[tuple[int, bytes]]:
         """The lines that are not blank, with their numbers from 1; those after a beginning of the file."""

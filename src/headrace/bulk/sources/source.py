@@ -178,7 +178,7 @@ class Source:
             if request is not None and request.id:
                 yield Item(index, number, request.id, EMPTY, request)
             else:  # an uncommon or wrong line: decode it fully, which finds the error
-                row = decode_object(line, self.where(number))
+                row = decode_object(line, self.where, number)
                 yield Item(index, number, id_of(number, row), row)
 
     def _ids(self) -> Callable[[int, Mapping[str, Any]], str]:

@@ -11,7 +11,10 @@ from headrace.bulk.sources.files import InputFile
 SHORTEST = 1 << 20
 """Bytes of a beginning that is worth a comparison. The kind and the delimiter of an input are found in it."""
 
-_CHUNK = 1 << 20
+_SHORTEST_READ, _LONGEST_READ = 1 << 12, 1 << 20
+
+_BYTES_PER_LINE = 64
+"""What is read for each line. A run reads on every second, so it should not read much more than it needs."""
 
 
 class TextPrefix(msgspec.Struct, array_like=True, frozen=True):
@@ -52,10 +55,11 @@ class PrefixReader:
         """
         with self._file.open_text(self._size) as text:
             while self._line < line:
-                chunk = text.read(_CHUNK)
+                size = (line - self._line) * _BYTES_PER_LINE
+                chunk = text.read(max(_SHORTEST_READ, min(size, _LONGEST_READ)))
                 if chunk.endswith(b"\r"):
                     chunk += text.read(1)
-                if not chunk or chunk.count(b"\r") != chunk.count(b"\r\n"):
+                if not chunk or (b"\r" in chunk and chunk.count(b"\r") != chunk.count(b"\r\n")):
                     return None
                 chunk = chunk[: _end_of_lines(chunk, line - self._line)]
                 self._line += chunk.count(b"\n")
