@@ -86,7 +86,7 @@ class RunningBlocks:
         while True:
             try:
                 await anyio.to_thread.run_sync(self._report.write, self._current_report())
-            except OSError:  # the next report has all of this one
+            except (OSError, UnicodeEncodeError):  # the next report has all of this one
                 pass
             except Exception:
                 _log.warning("this actor does not report any more", exc_info=True)
