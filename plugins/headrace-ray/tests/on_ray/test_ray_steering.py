@@ -137,9 +137,7 @@ def test_a_run_is_steered_through_its_driver(
         sent = requests_at(url)
     assert f"{ROWS:,} of {ROWS:,} items done" in text, errors
     check_once_each(out, 1, ROWS)
-    assert sent <= ROWS + 60 + 20 + 2 * 15, (
-        "more was sent again than was in flight when sessions ended"
-    )
+    assert sent <= ROWS + 60 + 20 + 2 * 15, "more was sent again than was in flight when sessions ended"
     changes = dict(read_run_facts(out))["Changes"]
     for change in ("max-in-flight: 20 → 60", "state: running → paused", "state: paused → stopping"):
         assert change in changes
