@@ -18,7 +18,7 @@ from headrace.bulk import (
     raise_file_limit,
     set_policy_limit,
 )
-from headrace_ray.orders import OrderReader
+from headrace_ray.orders import OrderReader, Orders
 from headrace_ray.reports import ActorReport, ReportFile
 
 _log = logging.getLogger("headrace")
@@ -42,12 +42,12 @@ class RunningBlocks:
         self._report = ReportFile(shared, shard)
         self._running: set[BulkRun] = set()
         self._finished = Summary(0)
-        self._paused = False
+        self._followed = Orders()
 
     def add(self, block: BulkRun) -> None:
         """Note that the work on a block begins."""
         self._running.add(block)
-        if self._paused:
+        if self._followed.paused:
             block.pause()
 
     def remove(self, block: BulkRun) -> None:
@@ -65,14 +65,17 @@ class RunningBlocks:
         orders = self._orders.read_new()
         if orders is None:
             return
-        if orders.paused != self._paused:
-            self._paused = orders.paused
+        before, self._followed = self._followed, orders
+        if orders.paused != before.paused:
             for block in self._running:
-                block.pause() if self._paused else block.resume()
-        if orders.share is not None:
+                if orders.paused:
+                    block.pause()
+                else:
+                    block.resume()
+        if orders.share is not None and orders.share != before.share:
             raise_file_limit(orders.share)
             self._client.limiter.total_tokens = orders.share
-        for name, value in orders.limits.items():
+        for name, value in orders.limits.items() - before.limits.items():
             try:
                 set_policy_limit(self._client.policies, name, value)
             except HeadraceError as error:  # the driver has checked it, perhaps with other settings
@@ -83,7 +86,7 @@ class RunningBlocks:
         while True:
             try:
                 await anyio.to_thread.run_sync(self._report.write, self._current_report())
-            except OSError:  # the next report has all of this one
+            except (OSError, UnicodeEncodeError):  # the next report has all of this one
                 pass
             except Exception:
                 _log.warning("this actor does not report any more", exc_info=True)
