@@ -254,7 +254,7 @@ def damaged(content: bytes) -> bytes:
         (shuffled, ""),
         (
             damaged,
-            "2 malformed lines, 1 lines of other rows, 1 second lines of a row, a last line that is cut off",
+            "2 malformed lines, 1 line of another request, 1 second line of a row, a last line that is cut",
         ),
     ],
 )

@@ -85,7 +85,7 @@ class BatchExecutor:
     async def work(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem], handle: ResultHandler) -> None:
         """See `Executor.work`."""
         session, self._handle = self._session, handle
-        merger = PartMerger(session.setup, session.rows, session.money, handle)
+        merger = PartMerger(session, handle)
         self._settling = PartSettling(session, merger)
         self._driver = PartDriver(session, merger, self._settling)
         self._builder = PartBuilder(session.ledger, session.options, session.rows, self._planned)
@@ -119,12 +119,25 @@ class BatchExecutor:
                 f"headrace batch cancel {self._setup.out}",
                 interrupted=self._signals.stopping.is_set(),
             )
+        self._tell_of_kept_parts()
+
+    def _tell_of_kept_parts(self) -> None:
+        """Say why a run has batches that nobody waits for."""
+        kept, undone = self._live(), self._session.open_rows.undone
+        rows = sum(undone.get(part.number, 0) - part.drawn for part in kept)
+        if kept:
+            have = "has" if len(kept) == 1 else "have"
+            self._setup.notify(
+                f"{_batches(kept)} {have} {_rows(rows)} that this session does not have; a session that has "
+                "them gets the results. Until then, a session without the engine batch is refused, unless it "
+                "keeps what is done (keep_done, --keep-done)."
+            )
 
     def _going_on(self) -> str:
         live = self._live()
         rows = sum(part.outstanding or part.rows for part in live)
         go = "goes" if len(live) == 1 else "go"
-        return f"{_batches(live)} with {rows:,} row{'' if rows == 1 else 's'} {go} on at the endpoint."
+        return f"{_batches(live)} with {_rows(rows)} {go} on at the endpoint."
 
     async def _follow(self) -> None:
         """Send what was drawn, until nothing is left to send and to wait for, or the session leaves."""
@@ -219,3 +232,7 @@ def _seconds_until(end: datetime.datetime) -> float:
 
 def _batches(live: list[Part]) -> str:
     return f"{len(live):,} batch{'' if len(live) == 1 else 'es'}"
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} row{'' if number == 1 else 's'}"

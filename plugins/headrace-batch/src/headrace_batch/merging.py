@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from decimal import Decimal
+from functools import cached_property
 
 import anyio
 import anyio.lowlevel
@@ -11,15 +12,15 @@ import attrs
 import msgspec
 
 from headrace import CallError, Headers, HeadraceError, Outcome, Reply, Request
-from headrace.bulk import EngineSetup, ItemResult, ResultHandler, WorkItem
+from headrace.bulk import IdTable, ItemResult, ResultHandler, WorkItem
 from headrace_batch.batch_api import PartEndpoint
 from headrace_batch.dialect import BatchView
 from headrace_batch.part import Part
-from headrace_batch.part_file import custom_id_of
+from headrace_batch.part_file import custom_id_of, lines_of, part_path
 from headrace_batch.part_steps import wait_after
-from headrace_batch.pricing import PartMoney
 from headrace_batch.result_lines import FileReport, ResultLine, read_result_line, split_lines
-from headrace_batch.waiting_rows import RowChain, RowsById, WaitingRow, WaitingRows
+from headrace_batch.session import BatchSession
+from headrace_batch.waiting_rows import RowChain, RowsById, WaitingRow
 
 _TOGETHER = 64
 """Results that are handed over together."""
@@ -47,18 +48,13 @@ class PartMerger:
     """Merges parts, one at a time.
 
     Args:
-        setup: The run.
-        rows: The rows that wait, by part.
-        money: Prices answers.
+        session: The session.
         handle: Gets the results.
     """
 
-    def __init__(
-        self, setup: EngineSetup, rows: WaitingRows, money: PartMoney, handle: ResultHandler
-    ) -> None:
-        self._setup = setup
-        self._rows = rows
-        self._money = money
+    def __init__(self, session: BatchSession, handle: ResultHandler) -> None:
+        self._session = session
+        self._setup = session.setup
         self._handle = handle
         self._turn = anyio.Lock()
 
@@ -75,11 +71,11 @@ class PartMerger:
             StepFailed: A file cannot be fetched; the rows that arrived are handed over.
         """
         async with self._turn:
-            merge = _Merge(self, part, endpoint, batch.seconds or 0.0, final)
+            merge = _Merge(self._session, self._handle, part, endpoint, batch.seconds or 0.0, final)
             report = await self._download(merge, batch)
             merge.end()
             if part.adopted:
-                report.foreign = 0  # they were named when the rows were drawn
+                report.foreign = report.unused = 0  # they were named when the rows were drawn
             missing = (batch.finished or 0) - report.lines
             found = [str(report)] if str(report) else []
             if missing > 0:
@@ -115,7 +111,7 @@ class PartMerger:
 
     def refuse(self, part: Part, endpoint: PartEndpoint, refusals: dict[str, str]) -> Merged:
         """Fail the rows that made the endpoint refuse a batch; the others are left."""
-        merge = _Merge(self, part, endpoint, 0.0, False)
+        merge = _Merge(self._session, self._handle, part, endpoint, 0.0, False)
         for custom_id, message in refusals.items():
             body = msgspec.Raw(msgspec.json.encode({"error": {"message": message, "code": None}}))
             line = msgspec.convert(
@@ -130,12 +126,19 @@ class _Merge:
     """The merge of one part."""
 
     def __init__(
-        self, merger: PartMerger, part: Part, endpoint: PartEndpoint, seconds: float, final: bool
+        self,
+        session: BatchSession,
+        handle: ResultHandler,
+        part: Part,
+        endpoint: PartEndpoint,
+        seconds: float,
+        final: bool,
     ) -> None:
-        self.merged = Merged(merger._rows.chain(part.number))
-        self._setup, self._money = merger._setup, merger._money
-        self._rows = RowsById(merger._rows.take(part.number))
-        self._handle = merger._handle
+        self.merged = Merged(session.rows.chain(part.number))
+        self._session = session
+        self._setup, self._money = session.setup, session.money
+        self._rows = RowsById(session.rows.take(part.number))
+        self._handle = handle
         self._part = part
         self._calls = endpoint.calls
         self._content = endpoint.api.content
@@ -166,9 +169,7 @@ class _Merge:
         custom_id = custom_id_of(line.custom_id)  # an adopted batch may have longer ones
         row = self._rows.take(custom_id)
         if row is None:
-            known = custom_id in self._rows
-            report.repeated += known
-            report.foreign += not known
+            self._report_unawaited(custom_id, report)
             return
         outcome = self._outcome(row.item, line)
         if outcome is None:
@@ -177,6 +178,23 @@ class _Merge:
             result = self._finish(row, outcome)
             self._any_succeeded = self._any_succeeded or result.answered
             (self._results if result.shared is None else self._failed).append(result)
+
+    def _report_unawaited(self, custom_id: str, report: FileReport) -> None:
+        """Count the result of a row that nobody waits for."""
+        if custom_id in self._rows:
+            report.repeated += 1
+        elif self._ids.get(custom_id) is None:
+            report.foreign += 1
+        elif custom_id not in self._session.open_rows.done:  # an earlier session has taken those
+            report.unused += 1
+
+    @cached_property
+    def _ids(self) -> IdTable:
+        """The ids of all rows of the part."""
+        ids = IdTable(0)
+        for custom_id, _ in lines_of(part_path(self._session.ledger.folder, self._part.number)):
+            ids.set(custom_id, b"")
+        return ids
 
     def _finish(self, row: WaitingRow, outcome: Outcome) -> ItemResult:
         self._part.outstanding -= 1

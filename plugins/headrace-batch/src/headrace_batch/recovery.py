@@ -52,7 +52,8 @@ class OpenRows:
 
     Attributes:
         done: The rows that are in the output.
-        undone: For each part, how many of its rows are not in the output.
+        undone: For each part, how many of its rows are neither in the output, nor changed, nor in another
+            part.
         adopted: The rows of adopted batches.
     """
 
@@ -68,34 +69,46 @@ class OpenRows:
 
     def add(self, part: Part, path: Path) -> None:
         """Add the rows of a part."""
-        undone, place = 0, 0
+        place = self.undone[part.number] = 0
         if part.adopted:
             self.adopted.add(part, path)
         for custom_id, line in lines_of(path):
             if custom_id not in self.done:
                 digest = content_digest(line) if part.adopted else line_digest(line, self._calls)
+                if (earlier := self._record(self._numbers.get(custom_id))) is not None:
+                    self.undone[earlier[0]] -= 1  # a changed row was sent anew; the last part counts
                 self._file.append(_RECORD.pack(part.number, place, digest))
                 self._numbers.set(custom_id, self._count.to_bytes(self._size))
                 self._count += 1
-                undone += 1
+                self.undone[part.number] += 1
             place += len(line)
-        self.undone[part.number] = undone
 
     def take(self, custom_id: str, line: bytes) -> OpenRow | None:
         """Where exactly this row is; None for a new or a changed one. A session draws each id once.
 
         In an adopted batch, the id alone counts.
         """
-        found = self._numbers.pop(custom_id)
-        if found is None:
+        record = self._record(self._numbers.pop(custom_id))
+        if record is None:
             return None
-        record = self._file.read(int.from_bytes(found) * _RECORD.size, _RECORD.size)
-        part, place, digest = _RECORD.unpack(record)
+        part, place, digest = record
         if part in self.adopted:
             is_same = self.adopted.accept(part, place, custom_id, line, digest)
         else:
             is_same = digest == line_digest(line, self._calls)
-        return OpenRow(part, place) if is_same else None
+        if not is_same:
+            self.undone[part] -= 1
+            return None
+        return OpenRow(part, place)
+
+    def _record(self, number: bytes | None) -> tuple[int, int, bytes] | None:
+        """The part of a row, the position of its line there, and its digest."""
+        if number is None:
+            return None
+        part, place, digest = _RECORD.unpack(
+            self._file.read(int.from_bytes(number) * _RECORD.size, _RECORD.size)
+        )
+        return part, place, digest
 
     def has_left(self, custom_id: str) -> bool:
         """Whether a row is not in the output, and this session has not drawn it."""

@@ -65,7 +65,8 @@ class FileReport:
     Attributes:
         lines: Lines that were read, of any kind.
         malformed: Lines that cannot be read as results.
-        foreign: Results of rows that are not in the part, or that nobody waits for.
+        foreign: Results of rows that are not in the part.
+        unused: Results of rows of the part that have changed, or that this session does not have.
         repeated: Further results of rows that have one.
         cut: Whether a file ended within a line.
     """
@@ -73,16 +74,18 @@ class FileReport:
     lines: int = 0
     malformed: int = 0
     foreign: int = 0
+    unused: int = 0
     repeated: int = 0
     cut: bool = False
 
     def __str__(self) -> str:
         found = [
-            f"{number:,} {what}"
-            for number, what in (
-                (self.malformed, "malformed lines"),
-                (self.foreign, "lines of other rows"),
-                (self.repeated, "second lines of a row"),
+            f"{number:,} {one if number == 1 else many}"
+            for number, one, many in (
+                (self.malformed, "malformed line", "malformed lines"),
+                (self.foreign, "line of another request", "lines of other requests"),
+                (self.repeated, "second line of a row", "second lines of a row"),
+                (self.unused, "result of a changed or missing row", "results of changed or missing rows"),
             )
             if number
         ]
