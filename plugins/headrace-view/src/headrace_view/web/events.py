@@ -17,6 +17,7 @@ from starlette.responses import StreamingResponse
 from headrace_view.index import Totals
 from headrace_view.runs import Runs, ViewedRun
 from headrace_view.web.documents import Draw, figures_document, totals_document
+from headrace_view.web.run_watch import RunWatch, SeenRun
 from headrace_view.web.steering import LiveRuns
 
 _EVERY, _EVERY_OF_ALL = 0.5, 1.0
@@ -44,9 +45,10 @@ class Events:
 
     def __init__(self, runs: Runs, live: LiveRuns, draw: Draw, *, content: bool) -> None:
         self._runs = runs
-        self._live = live
+        self._watch = RunWatch(live)
         self._draw = draw
         self._content = content
+        self._figures: dict[int, tuple[Totals, dict[str, Any]]] = {}
 
     async def stream(self, request: Request) -> StreamingResponse:
         """Answer with events about a run until the page closes the connection."""
@@ -60,31 +62,41 @@ class Events:
         return _response(self._look_at_all, _EVERY_OF_ALL)
 
     def _look(self, run: ViewedRun) -> tuple[Any, Callable[[], dict[str, Any]]]:
-        status = self._live.status(run.journal)
-        live = run.is_growing(time.time()) or status is not None
+        (seen,) = self._watch.look([run], time.time())
 
         def document() -> dict[str, Any]:
-            figures = totals_document(run.builder.totals, self._draw, live=live, content=self._content)
-            return {**figures, **_progress([run]), "status": status}
+            figures = totals_document(run.builder.totals, self._draw, live=seen.live, content=self._content)
+            return {**figures, **_progress([run]), **_state(seen), "status": seen.status}
 
-        return (run.builder.version, run.size, run.builder.error, live, status), document
+        return (run.builder.version, run.size, run.builder.error, seen), document
 
     def _look_at_all(self) -> tuple[Any, Callable[[], dict[str, Any]]]:
-        runs, now = self._runs.open_all(), time.time()
+        runs = self._runs.ask_for_all()
         every = []
-        for run in runs:
-            status = _short(self._live.status(run.journal))
-            live = run.is_growing(now) or status is not None
-            about = {"run": run.number, "name": run.name, "live": live, "status": status}
-            every.append({**about, **_progress([run]), **figures_document(run.builder.totals)})
+        for run, seen in zip(runs, self._watch.look(runs, time.time()), strict=True):
+            about = {"run": run.number, "name": run.name, "status": _short(seen.status)}
+            every.append({**about, **_state(seen), **_progress([run]), **self._figures_of(run)})
 
         def document() -> dict[str, Any]:
-            totals = Totals.of_all(run.builder.totals for run in runs)
+            totals = Totals.of_all(run.builder.totals for run in runs if run.is_known)
             live = any(each["live"] for each in every)
             figures = totals_document(totals, self._draw, live=live, content=False)
             return {**figures, **_progress(runs), "status": None, "runs": every}
 
         return every, document
+
+    def _figures_of(self, run: ViewedRun) -> dict[str, Any]:
+        """The figures of a run, which are made anew only if it has changed."""
+        totals = run.builder.totals if run.is_known else Totals()
+        known, figures = self._figures.get(run.number, (None, {}))
+        if known is not totals:
+            figures = figures_document(totals)
+            self._figures[run.number] = totals, figures
+        return figures
+
+
+def _state(seen: SeenRun) -> dict[str, bool]:
+    return {"live": seen.live, "killed": seen.state == "killed"}
 
 
 def _short(status: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -93,10 +105,11 @@ def _short(status: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def _progress(runs: list[ViewedRun]) -> dict[str, Any]:
     """How far the outputs are read, in bytes, and why one cannot be."""
+    builders = [run.builder for run in runs if run.is_known]
     return {
-        "indexed": sum(run.builder.indexed for run in runs),
+        "indexed": sum(builder.indexed for builder in builders),
         "size": sum(run.size for run in runs),
-        "error": next((run.builder.error for run in runs if run.builder.error), ""),
+        "error": next((builder.error for builder in builders if builder.error), ""),
     }
 
 
