@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -23,14 +23,32 @@ from headrace_view.web.steering import LiveRuns
 _EVERY, _EVERY_OF_ALL = 0.5, 1.0
 """Seconds between two looks at one run, and at all."""
 
+_PAUSE, _LONGEST_PAUSE = 1.0, 5.0
+"""The least and the most seconds between two events, if only numbers have changed."""
+
+_TIMES_COST = 40
+"""The pause after an event is so many times longer than it took to make: that takes long if there is much to
+draw, or if the machine is busy."""
+
 _COMMENT_AFTER = 20
 """Looks without a change, after which a comment shows that the connection works."""
 
 _STATUS = ("state", "rate", "total", "counted", "time_left")
 """What the table of all runs shows of the snapshot of one."""
 
-Look: TypeAlias = Callable[[], tuple[Any, Callable[[], dict[str, Any]]]]
-"""Returns a state, which tells whether anything has changed, and a function that makes the event of it."""
+
+class Looked(NamedTuple):
+    """What a look has seen.
+
+    Attributes:
+        state: What a person is told at once if it has changed.
+        numbers: What may be told a little later if it has changed.
+        document: Makes the event.
+    """
+
+    state: Any
+    numbers: Any
+    document: Callable[[], dict[str, Any]]
 
 
 class Events:
@@ -61,16 +79,17 @@ class Events:
         """Answer with events about all runs, together and each, until the page closes the connection."""
         return _response(self._look_at_all, _EVERY_OF_ALL)
 
-    def _look(self, run: ViewedRun) -> tuple[Any, Callable[[], dict[str, Any]]]:
+    def _look(self, run: ViewedRun) -> Looked:
         (seen,) = self._watch.look([run], time.time())
 
         def document() -> dict[str, Any]:
             figures = totals_document(run.builder.totals, self._draw, live=seen.live, content=self._content)
             return {**figures, **_progress([run]), **_state(seen), "status": seen.status}
 
-        return (run.builder.version, run.size, run.builder.error, seen), document
+        state = run.builder.error, run.builder.is_whole, _state(seen), _said(seen.status)
+        return Looked(state, (run.builder.version, run.size, seen.status), document)
 
-    def _look_at_all(self) -> tuple[Any, Callable[[], dict[str, Any]]]:
+    def _look_at_all(self) -> Looked:
         runs = self._runs.ask_for_all()
         every = []
         for run, seen in zip(runs, self._watch.look(runs, time.time()), strict=True):
@@ -83,7 +102,8 @@ class Events:
             figures = totals_document(totals, self._draw, live=live, content=False)
             return {**figures, **_progress(runs), "status": None, "runs": every}
 
-        return every, document
+        state = [(each["live"], each["killed"], each["error"], _said(each["status"])) for each in every]
+        return Looked(state, every, document)
 
     def _figures_of(self, run: ViewedRun) -> dict[str, Any]:
         """The figures of a run, which are made anew only if it has changed."""
@@ -97,6 +117,11 @@ class Events:
 
 def _state(seen: SeenRun) -> dict[str, bool]:
     return {"live": seen.live, "killed": seen.state == "killed"}
+
+
+def _said(status: Mapping[str, Any] | None) -> Any:
+    """What a run says that it does."""
+    return None if status is None else (status.get("state"), status.get("limits"))
 
 
 def _short(status: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -113,19 +138,23 @@ def _progress(runs: list[ViewedRun]) -> dict[str, Any]:
     }
 
 
-def _response(look: Look, every: float) -> StreamingResponse:
+def _response(look: Callable[[], Looked], every: float) -> StreamingResponse:
     return StreamingResponse(_events(look, every), media_type="text/event-stream")
 
 
-async def _events(look: Look, every: float) -> AsyncIterator[bytes]:
-    sent: Any = None
-    unchanged = 0
+async def _events(look: Callable[[], Looked], every: float) -> AsyncIterator[bytes]:
+    sent: Looked | None = None
+    unchanged, next_at = 0, 0.0
     while True:
-        state, document = await anyio.to_thread.run_sync(look)
-        if state != sent:
-            content = await anyio.to_thread.run_sync(document)
+        seen = await anyio.to_thread.run_sync(look)
+        is_new = sent is None or seen.state != sent.state
+        if is_new or (anyio.current_time() >= next_at and sent is not None and seen.numbers != sent.numbers):
+            began = anyio.current_time()
+            content = await anyio.to_thread.run_sync(seen.document)
             yield b"data: " + msgspec.json.encode(content) + b"\n\n"
-            sent, unchanged = state, 0
+            cost = anyio.current_time() - began
+            next_at = anyio.current_time() + min(max(_PAUSE, _TIMES_COST * cost), _LONGEST_PAUSE)
+            sent, unchanged = seen, 0
         elif (unchanged := unchanged + 1) % _COMMENT_AFTER == 0:
             yield b": nothing new\n\n"
         await anyio.sleep(every)
