@@ -26,11 +26,12 @@ class SocketRuns:
     """Asks live runs over their sockets; see `headrace_view.web.LiveRuns`."""
 
     def __init__(self) -> None:
+        self._sidecars: dict[Path, str] = {}
         self._silent: dict[Path, tuple[_Sidecar, _Gone]] = {}
 
     def status(self, out: Path) -> Mapping[str, Any] | None:
         """The snapshot of a run. One without a socket is asked again only when its sidecar has changed."""
-        sidecar = _sidecar(out)
+        sidecar = self._sidecar(out)
         known, gone = self._silent.get(out, (None, None))
         if sidecar is None or known != sidecar:
             try:
@@ -52,14 +53,16 @@ class SocketRuns:
         with connect(out) as client:
             return client.send(message).message
 
-
-def _sidecar(out: Path) -> _Sidecar | None:
-    """What tells whether the sidecar of an output has changed; None without one."""
-    try:
-        found = os.stat(f"{os.path.realpath(out)}.journal")
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    def _sidecar(self, out: Path) -> _Sidecar | None:
+        """What tells whether the sidecar of an output has changed; None without one."""
+        path = self._sidecars.get(out)
+        if path is None:
+            path = self._sidecars[out] = f"{os.path.realpath(out)}.journal"
+        try:
+            found = os.stat(path)
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _why_silent(out: Path) -> _Gone:

@@ -54,6 +54,11 @@ class ViewedRun:
         """Its index, which `Runs.step` continues; a run that nobody looks at has none."""
         return IndexBuilder(self.journal, IndexPlace(self.journal))
 
+    @functools.cached_property
+    def sidecar(self) -> str:
+        """The sidecar of its run, which the run has locked."""
+        return f"{os.path.realpath(self.journal)}.journal"
+
     @property
     def place(self) -> IndexPlace:
         """Where its index is."""
@@ -158,7 +163,7 @@ class Runs:
     def look_for_more(self) -> None:
         """Add the outputs that the folders have now, the newest first."""
         for folder in self._folders:
-            new = [path for path in sorted(folder.glob("*.jsonl")) if path not in self._known]
+            new = sorted(path for path in folder.glob("*.jsonl") if path not in self._known)
             found = [path for path in new if _is_output(path)]
             for path in sorted(found, key=lambda path: -path.stat().st_mtime):
                 self._add(path, path.name if len(self._folders) == 1 else str(path))
@@ -215,8 +220,9 @@ class Runs:
             return more
 
     def _step(self, run: ViewedRun) -> bool:
-        more = run.step()
-        self._close_some()
+        was_open, more = run.is_open, run.step()
+        if not was_open and run.is_open:
+            self._close_some()
         return more
 
     def _close_some(self) -> None:

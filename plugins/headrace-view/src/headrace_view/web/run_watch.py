@@ -64,5 +64,5 @@ class RunWatch:
 
     def _is_locked(self, run: ViewedRun) -> bool | None:
         with suppress(OSError):
-            return self._locks.holds(os.stat(f"{os.path.realpath(run.journal)}.journal"))
+            return self._locks.holds(os.stat(run.sidecar))
         return None
