@@ -70,6 +70,23 @@ LEFT = {"refuses": True, "socket_left": True, "locked": False}
             ],
             id="killed twice",
         ),
+        pytest.param(
+            [
+                (10, 9, ANSWERS, RUNNING),
+                (11, 9, LEFT, KILLED),
+                (12, 9, {**LEFT, "locked": True}, RUNNING),
+                (13, 12.9, LEFT, NOT_RUNNING),
+            ],
+            id="killed, continued without the plugin, and ended",
+        ),
+        pytest.param(
+            [(10, 9, {**LEFT, "locked": True}, RUNNING), (11, 9, ANSWERS, RUNNING), (12, 11, LEFT, KILLED)],
+            id="begins to listen",
+        ),
+        pytest.param(
+            [(10, 9, ANSWERS, RUNNING), (12, 11, {"locked": True}, RUNNING), (13, 11, LEFT, KILLED)],
+            id="busy",
+        ),
         pytest.param([(10, None, {}, NOT_RUNNING), (11, None, {"locked": True}, RUNNING)], id="no output"),
     ],
 )

@@ -15,7 +15,7 @@ GROWING = 15.0
 """Seconds since the output grew, within which a run counts as alive without another sign."""
 
 RunState: TypeAlias = Literal["running", "killed", "not running"]
-"""A run is known to be killed if it was seen alive before, or if its output ends within a line."""
+"""A run is known to be killed if it has answered and left its socket, or if its output ends within a line."""
 
 
 @attrs.frozen(kw_only=True)
@@ -43,14 +43,16 @@ class Liveness:
     """Judges one run by its signs at several moments."""
 
     def __init__(self) -> None:
-        self._was_alive = False
+        self._has_answered = False
         self._ended = False
         self._modified_at_end: float | None = None
 
     def judge(self, signs: Signs, now: float) -> RunState:
         """The state of the run at a moment, by the clock of `time.time`."""
         if signs.answers or signs.locked:
-            self._was_alive, self._ended = True, False
+            if signs.answers or signs.refuses:
+                self._has_answered = signs.answers  # not if the socket is of an earlier session
+            self._ended = False
             return "running"
         ended = signs.refuses or signs.locked is False
         if ended and not self._ended:
@@ -58,6 +60,6 @@ class Liveness:
         self._ended = ended
         is_growing = signs.modified is not None and now - signs.modified < GROWING
         if is_growing and not (ended and signs.modified == self._modified_at_end):
-            self._was_alive = False  # by a session without a socket, so that a socket of before tells nothing
+            self._has_answered = False
             return "running"
-        return "killed" if signs.torn or (signs.socket_left and self._was_alive) else "not running"
+        return "killed" if signs.torn or (signs.socket_left and self._has_answered) else "not running"
