@@ -27,7 +27,9 @@ from headrace_view.index import (
 from headrace_view.index import comparison as comparison_module
 from headrace_view.index import pair_search as search_module
 from headrace_view.index import pairs as pairs_module
-from view_lines import encode, make_line
+from headrace_view.runs import Runs
+from headrace_view.web.comparing import OpenComparisons
+from view_lines import encode, make_line, write_output
 
 LINES = st.lists(
     st.builds(
@@ -178,3 +180,18 @@ def test_an_error_between_leaves_no_pair_out(tmp_path: Path, monkeypatch: pytest
             compared.check()
         compared.check()
         assert len(joins) == 4
+
+
+def test_the_pairs_of_few_comparisons_are_kept(tmp_path: Path) -> None:
+    runs = Runs([write_output(tmp_path / f"{n}.jsonl", [make_line(n)]) for n in range(5)])
+    first, *others = [run for n in range(5) if (run := runs.get(n))]
+    comparisons = OpenComparisons()
+    opened = []
+    for other in [*others, others[-1]]:
+        with comparisons.open(first, other) as (connection, pairs):
+            assert compare(connection, pairs).only_first == 1
+            opened.append(pairs)
+    assert opened[-1] is opened[-2]
+    with comparisons.open(first, others[0]) as (_, pairs):
+        assert pairs is not opened[0]  # it was left out for later ones
+    runs.close()

@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import pytest
 
+from control_runs import HeldEndpoint, held_run
 from headrace_view.file_locks import FileLocks
 from headrace_view.live_runs import SocketRuns
 from headrace_view.liveness import Liveness, Signs
 from headrace_view.runs import Runs
-from headrace_view.web import RunGone
+from headrace_view.web import Change, RunGone
 from headrace_view.web.run_watch import RunWatch
 from view_lines import make_line, write_output
 
@@ -136,6 +138,45 @@ def test_a_socket_that_refuses_is_asked_once_for_each_session(
             with pytest.raises(RunGone) as caught:
                 live.status(out)
             assert caught.value.socket_left is socket_left
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the page runs on it
+async def test_a_run_answers_until_it_has_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    live, out, endpoint = SocketRuns(), folder / "out.jsonl", HeldEndpoint()
+    async with held_run(out, endpoint) as going:
+        status = await anyio.to_thread.run_sync(live.status, out)
+        assert status is not None
+        assert status["state"] == "running"
+        said = await anyio.to_thread.run_sync(live.change, out, Change("set", "max-in-flight", "3"))
+        assert "max-in-flight" in said
+        endpoint.release()
+        await going.wait()
+    with pytest.raises(RunGone) as caught:
+        live.status(out)
+    assert not caught.value.socket_left
+
+
+def test_a_run_that_is_busy_may_be_alive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace_view.live_runs._LONGEST_WAIT", 0.01)
+    address = folder / "a.sock"
+    out = write_run(folder, address)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen(0)
+        live = SocketRuns()
+        assert live.status(out) is None  # no reply comes
+        assert live.status(out) is None  # its queue is full
+
+
+def test_without_a_list_of_locks_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace_view.file_locks._LIST", str(tmp_path / "none"))
+    with write_run(tmp_path, None).open("rb") as out:
+        fcntl.flock(out, fcntl.LOCK_EX)
+        locks = FileLocks()
+        locks.look([out.fileno()])
+        assert locks.holds(os.fstat(out.fileno())) is None
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/locks"), reason="only Linux lists locks")
