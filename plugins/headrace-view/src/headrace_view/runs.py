@@ -18,11 +18,13 @@ from headrace.bulk import decode_line
 from headrace_view.index import IndexBuilder, IndexPlace
 
 _FIRST_LINE = 1 << 26
-_GROWING = 15.0
-"""Seconds since the output grew, within which its run counts as alive."""
+_MOST_OPEN = 32
+"""Indexes that are open at once; each takes four file descriptors."""
 
 _LAST = 1e-9
 """When a run was asked for that is only counted: before all others."""
+
+_SIDECAR_OF_SHARDS = "run.journal"
 
 _TABLES = (".csv", ".parquet")
 """The outputs of runs whose lines are in a file beside them."""
@@ -45,17 +47,32 @@ class ViewedRun:
         self.journal = journal
         self.name = name
         self.asked_at: float = 0.0
+        self.used_at: float = 0.0
         self.opening: threading.Lock = threading.Lock()
-
-    @functools.cached_property
-    def place(self) -> IndexPlace:
-        """Where its index is; a run that nobody looks at has none."""
-        return IndexPlace(self.journal)
+        self.is_open: bool = False
+        self._read: tuple[int, ...] | None = None
 
     @functools.cached_property
     def builder(self) -> IndexBuilder:
-        """Its index, which `Runs.step` continues."""
-        return IndexBuilder(self.journal, self.place)
+        """Its index, which `Runs.step` continues; a run that nobody looks at has none."""
+        return IndexBuilder(self.journal, IndexPlace(self.journal))
+
+    @functools.cached_property
+    def sidecar(self) -> str:
+        """The sidecar of its run, which the run has locked."""
+        if self.shard_of is not None:
+            return str(self.shard_of / _SIDECAR_OF_SHARDS)
+        return f"{os.path.realpath(self.journal)}.journal"
+
+    @property
+    def place(self) -> IndexPlace:
+        """Where its index is."""
+        return self.builder.place
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its index was opened, so that its totals are known."""
+        return "builder" in self.__dict__
 
     @functools.cached_property
     def shard_of(self) -> Path | None:
@@ -66,21 +83,65 @@ class ViewedRun:
     def size(self) -> int:
         """The bytes of the output when it was read last, or of one that waits for that now."""
         with suppress(OSError):
-            return self.builder.size or self.journal.stat().st_size
+            return (self.is_known and self.builder.size) or self.journal.stat().st_size
         return 0
 
-    def is_growing(self, now: float) -> bool:
-        """Whether the output has grown within the last seconds, by the clock of `time.time`."""
-        try:
-            return now - self.journal.stat().st_mtime < _GROWING
-        except OSError:
+    @property
+    def modified(self) -> float | None:
+        """When the output was changed, by the clock of `time.time`; None without an output."""
+        with suppress(OSError):
+            return self.journal.stat().st_mtime
+        return None
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether the output ended within a line when it was read last."""
+        return self.is_known and self.builder.is_whole and self.builder.size > self.builder.indexed
+
+    @property
+    def lock(self) -> int | None:
+        """The descriptor of the lock of its index; None without one."""
+        return self.place.lock if self.is_open else None
+
+    def open(self) -> None:
+        """Open the index; its lock must be held."""
+        if not self.is_open:
+            if self.is_known:
+                before, self.builder.place = self.place.database, IndexPlace(self.journal)
+                if self.place.database != before:  # another process has the folder now
+                    self.builder.version += 1
+                    self._read = None
+            self.builder.open()
+            self.is_open = True
+
+    def step(self) -> bool:
+        """Index the next lines, if the output has changed; returns whether there were any."""
+        found = self._signature()
+        if found == self._read and not self.builder.error:
             return False
+        with self.opening:
+            self.open()
+            more = self.builder.step()
+        if more:
+            self.used_at = time.monotonic()
+        elif self.builder.is_whole:
+            self._read = found
+        return more
+
+    def _signature(self) -> tuple[int, ...] | None:
+        """What tells whether the output has changed since it was read to its end."""
+        with suppress(OSError):
+            found = self.journal.stat()
+            return found.st_mtime_ns, found.st_size, found.st_ino
+        return None
 
     def close(self) -> None:
-        """Close the index."""
-        if self.asked_at:
-            self.builder.close()
-            self.place.close()
+        """Close the index; its totals stay known, and it can be opened again."""
+        with self.opening:
+            if self.is_open:
+                self.builder.close()
+                self.place.close()
+                self.is_open = False
 
 
 class Runs:
@@ -96,6 +157,7 @@ class Runs:
     def __init__(self, paths: Sequence[str | os.PathLike[str]]) -> None:
         self._folders = [Path(path) for path in paths if os.path.isdir(path)]
         self._seen: set[Path] = set()
+        self._known: set[Path] = set()
         self.all: list[ViewedRun] = []
         self._lock = threading.Lock()
         for path in map(Path, paths):
@@ -111,13 +173,14 @@ class Runs:
     def look_for_more(self) -> None:
         """Add the outputs that the folders have now, the newest first."""
         for folder in self._folders:
-            found = [path for path in sorted(folder.glob("*.jsonl")) if path.resolve() not in self._seen]
-            found = [path for path in found if _is_output(path)]
+            new = sorted(path for path in folder.glob("*.jsonl") if path not in self._known)
+            found = [path for path in new if _is_output(path)]
             for path in sorted(found, key=lambda path: -path.stat().st_mtime):
                 self._add(path, path.name if len(self._folders) == 1 else str(path))
 
     def _add(self, path: Path, name: str) -> None:
         real = path.resolve()
+        self._known.add(path)
         if real not in self._seen:
             self._seen.add(real)
             self.all.append(ViewedRun(len(self.all), path, name))
@@ -136,32 +199,54 @@ class Runs:
         if not 0 <= number < len(self.all):
             return None
         run = self.all[number]
-        with run.opening:
-            if not run.asked_at:
-                run.builder.open()
-                run.builder.step()
-            run.asked_at = time.monotonic()
+        if not run.is_open:
+            with run.opening:
+                run.asked_at = time.monotonic()
+                run.open()
+                if not run.builder.indexed:
+                    run.builder.step()
+        run.asked_at = time.monotonic()
         return run
 
-    def open_all(self) -> list[ViewedRun]:
+    def ask_for_all(self) -> list[ViewedRun]:
         """All runs, which have indexes from now on, continued after those that someone looks at."""
         self.look_for_more()
         for run in self.all:
-            with run.opening:
-                if not run.asked_at:
-                    run.builder.open()
-                    run.asked_at = _LAST
+            run.asked_at = run.asked_at or _LAST
         return list(self.all)
 
     def step(self) -> bool:
-        """Index the next lines of the run that was asked for last, then of others that were asked for.
+        """Open an index that is not known yet, or index the next lines of the run that was asked for last.
+
+        Only so many indexes stay open: those that were used last.
 
         Returns:
             Whether there may be more to do at once.
         """
         with self._lock:
             asked = sorted((run for run in self.all if run.asked_at), key=lambda run: -run.asked_at)
-            return any(run.builder.step() for run in asked)
+            unknown = next((run for run in asked if not run.is_known), None)
+            if unknown is None:
+                more = any(self._step(run) for run in asked)
+            else:
+                with unknown.opening:
+                    unknown.open()
+                more = True
+            self._close_some()
+            return more
+
+    def _step(self, run: ViewedRun) -> bool:
+        was_open, more = run.is_open, run.step()
+        if not was_open and run.is_open:
+            self._close_some()
+        return more
+
+    def _close_some(self) -> None:
+        opened = [run for run in self.all if run.is_open]
+        if len(opened) > _MOST_OPEN:
+            opened.sort(key=lambda run: max(run.asked_at, run.used_at))
+            for run in opened[:-_MOST_OPEN]:
+                run.close()
 
     def close(self) -> None:
         """Close all indexes."""
@@ -199,7 +284,7 @@ def _is_output(path: Path) -> bool:
 
 def _shard_of(path: Path) -> Path | None:
     """The folder that is the output of a run on Ray, if a file is a shard of it."""
-    is_shard = fnmatch(path.name, "shard-*.jsonl") and (path.parent / "run.journal").exists()
+    is_shard = fnmatch(path.name, "shard-*.jsonl") and (path.parent / _SIDECAR_OF_SHARDS).exists()
     return path.parent if is_shard else None
 
 

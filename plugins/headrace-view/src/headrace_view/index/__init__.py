@@ -5,7 +5,8 @@ only read.
 """
 
 from headrace_view.index.builder import IndexBuilder
-from headrace_view.index.comparison import Comparison, compare, counted, find_pairs
+from headrace_view.index.comparison import SHOWN, Comparison, compare, find_pairs
+from headrace_view.index.pairs import Pairs
 from headrace_view.index.place import IndexPlace
 from headrace_view.index.query import QueryError, RowQuery
 from headrace_view.index.rows import RowSummary, count_rows, find_rows, line_of
@@ -13,16 +14,17 @@ from headrace_view.index.schema import open_for_reading
 from headrace_view.index.totals import Totals
 
 __all__ = [
+    "SHOWN",
     "Comparison",
     "IndexBuilder",
     "IndexPlace",
+    "Pairs",
     "QueryError",
     "RowQuery",
     "RowSummary",
     "Totals",
     "compare",
     "count_rows",
-    "counted",
     "find_pairs",
     "find_rows",
     "line_of",

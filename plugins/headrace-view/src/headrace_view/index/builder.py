@@ -187,6 +187,7 @@ class IndexBuilder:
             state.totals.add(CountedRow(bool(failed), status, code or "", reason or "", answer, *rest), -1)
         for table in ("rows", "texts"):
             self._connection.executemany(f"DELETE FROM {table} WHERE id = ?", [row[:1] for row in found])
+        self._connection.executemany("INSERT INTO superseded(row) VALUES (?)", [row[:1] for row in found])
 
     def _insert(self, state: _State, latest: Sequence[tuple[LineFacts, int, int]]) -> None:
         assert self._connection is not None

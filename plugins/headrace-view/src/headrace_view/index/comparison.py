@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 
 import msgspec
 
+from headrace_view.index.pair_search import matching
+from headrace_view.index.pairs import DIFFERENT, FAILED_IN_BOTH, FAILED_IN_ONE, KINDS, SAME, Pairs
 from headrace_view.index.query import PAGE
 from headrace_view.index.rows import RowSummary, find_by_ids
 
-_SHOWN = {
-    "different": "rows.digest <> others.digest AND NOT rows.failed AND NOT others.failed",
-    "same": "rows.digest = others.digest AND NOT rows.failed",
-    "failed": "rows.failed <> others.failed",
-    "all": "1",
-}
-_SEARCHED = """rows.id IN (
-  SELECT rowid FROM main.words WHERE words MATCH ?
-  UNION SELECT mine.id FROM other.words AS found CROSS JOIN other.rows AS its ON its.id = found.rowid
-  CROSS JOIN main.rows AS mine ON mine.key = its.key WHERE found.words MATCH ?
-)"""
-_COUNT = """
-SELECT count(*), sum(rows.digest <> others.digest AND NOT rows.failed AND NOT others.failed),
-  sum(rows.failed <> others.failed), sum(rows.failed AND others.failed)
-FROM rows JOIN other.rows AS others ON others.key = rows.key
-"""
+SHOWN = {"different": (DIFFERENT,), "same": (SAME,), "failed": (FAILED_IN_ONE,), "all": KINDS}
+"""What pairs can be shown, and their kinds."""
+
+_FIRST = 20_000
+"""Rows that are joined for the first page, before all others are."""
+
+_TRIED = 2000
+"""Pairs at the beginning among which a search is tried first: a common word is in enough of them."""
+
+_BLOCK = 1 << 16
 
 
 class Comparison(msgspec.Struct):
@@ -52,43 +49,67 @@ class Comparison(msgspec.Struct):
         return self.both - self.different - self.failed_in_one - self.failed_in_both
 
 
-def compare(connection: sqlite3.Connection) -> Comparison:
+def compare(connection: sqlite3.Connection, pairs: Pairs) -> Comparison:
     """Compare the rows of an index with those of ``other``."""
-    numbers = connection.execute(_COUNT).fetchone()
-    both, different, in_one, in_both = (number or 0 for number in numbers)
-    (first,) = connection.execute("SELECT count(*) FROM main.rows").fetchone()
-    (second,) = connection.execute("SELECT count(*) FROM other.rows").fetchone()
-    return Comparison(both, different, in_one, in_both, first - both, second - both)
+    with pairs.lock:
+        pairs.update(connection)
+        number = pairs.kinds.count
+        both = sum(number(kind) for kind in KINDS)
+        first, second = pairs.rows
+        counts = number(DIFFERENT), number(FAILED_IN_ONE), number(FAILED_IN_BOTH)
+        return Comparison(both, *counts, first - both, second - both)
 
 
 def find_pairs(
-    connection: sqlite3.Connection, shown: str, page: int, search: str = ""
+    connection: sqlite3.Connection, pairs: Pairs, shown: str, page: int, search: str = ""
 ) -> list[tuple[RowSummary, RowSummary]]:
-    """The rows of a page that both runs have.
+    """The rows of a page that both runs have, in the order of the first run.
 
     Args:
-        connection: An index, with another attached.
-        shown: "different", "same", "failed" (in one of the runs) or "all".
+        connection: An index, with another attached, in one transaction.
+        pairs: Their pairs, which are updated.
+        shown: A key of `SHOWN`.
         page: The number of the page, from 0.
         search: What one of the rows of each pair must match, as `RowQuery.match`; empty for all pairs.
     """
-    found = connection.execute(
-        f"""
-        SELECT rows.id, others.id FROM main.rows AS rows JOIN other.rows AS others ON others.key = rows.key
-        WHERE {_SHOWN[shown]} {f"AND {_SEARCHED}" if search else ""} ORDER BY rows.id LIMIT ? OFFSET ?
-        """,
-        [*([search, search] if search else []), PAGE, page * PAGE],
-    ).fetchall()
-    first = find_by_ids(connection, [one for one, _ in found])
-    second = find_by_ids(connection, [other for _, other in found], "other")
-    return [(first[one], second[other]) for one, other in found if one in first and other in second]
+    with pairs.lock:
+        rows: list[int] = []
+        for most in (None,) if pairs.until else (_FIRST, None):
+            pairs.update(connection, most)
+            if len(rows := _page(connection, pairs, shown, page, search)) == PAGE:
+                break
+        others = [pairs.others[row] for row in rows]
+    first = find_by_ids(connection, rows)
+    second = find_by_ids(connection, others, "other")
+    return [(first[row], second[other]) for row, other in zip(rows, others, strict=True)]
 
 
-def counted(comparison: Comparison, shown: str) -> int:
-    """How many items a choice of `find_pairs` shows."""
-    return {
-        "different": comparison.different,
-        "same": comparison.same,
-        "failed": comparison.failed_in_one,
-        "all": comparison.both,
-    }[shown]
+def _page(connection: sqlite3.Connection, pairs: Pairs, shown: str, page: int, search: str) -> list[int]:
+    """The numbers of the rows of a page, in the first run."""
+    mask = pairs.kinds.translate(bytes(kind in SHOWN[shown] for kind in range(256)))
+    begin, rows = page * PAGE, []
+    if not search or 1 not in mask:
+        return list(_ones(mask, begin, PAGE))
+    for last in (next(_ones(mask, _TRIED, 1), pairs.until), pairs.until):
+        found = matching(connection, pairs, search, last)
+        both = int.from_bytes(mask, "little") & int.from_bytes(found, "little")
+        rows = list(_ones(both.to_bytes(len(mask), "little")[: last + 1], begin, PAGE))
+        if len(rows) == PAGE:
+            break
+    return rows
+
+
+def _ones(mask: bytes | bytearray, begin: int, most: int) -> Iterator[int]:
+    """The places of so many ones of a mask, after ``begin`` other ones."""
+    place, left = 0, begin
+    while place < len(mask) and (number := mask.count(1, place, place + _BLOCK)) <= left:
+        left -= number
+        place += _BLOCK
+    for _ in range(left + most):
+        place = mask.find(1, place) + 1
+        if not place:
+            return
+        if left:
+            left -= 1
+        else:
+            yield place - 1

@@ -56,6 +56,11 @@ class IndexPlace:
             self.folder, self._temporary = Path(tempfile.mkdtemp(prefix="headrace-view-")), True
         self.database = max(self.folder.glob(_NAMES), key=_number, default=self.folder / "1.sqlite")
 
+    @property
+    def lock(self) -> int | None:
+        """The descriptor of the lock of the folder; None for a temporary one."""
+        return self._lock if self._lock >= 0 else None
+
     def next_database(self) -> Path:
         """The name of an index that is made anew."""
         return self.folder / f"{_number(self.database) + 1}.sqlite"

@@ -19,6 +19,9 @@ _MOST_COUNTED = 10_000
 _TRIED = 2000
 """Rows at the beginning of an order among which a search is tried first."""
 
+_TRIED_BEFORE = 4
+"""Further ones for each row of the pages before."""
+
 _SHOWN = """
 rows.id, texts.name, rows.failed, rows.status, code.text, reason.text, texts.preview, texts.message,
 rows.elapsed, rows.cost, rows.attempts, rows.done_at
@@ -54,10 +57,13 @@ def find_rows(connection: sqlite3.Connection, query: RowQuery) -> list[RowSummar
         return []
     found, values = _from(connection, query)
     order: list[int] = []
-    if query.match and query.order != "line" and begin < _TRIED // 4:
+    if query.match and query.order != "line" and begin < _TRIED:
         # A common word is in enough of the first rows, so that the others need not be looked up and sorted.
-        first = f"AND +words.rowid IN (SELECT id FROM rows ORDER BY {query.order_by} LIMIT {_TRIED})"
-        order = _page(connection, f"{found} {first}", values, query)
+        ranges, limits = query.ranges()
+        where = f"WHERE {' AND '.join(ranges)}" if ranges else ""
+        tried = _TRIED + _TRIED_BEFORE * begin
+        first = f"AND +words.rowid IN (SELECT id FROM rows {where} ORDER BY {query.order_by} LIMIT {tried})"
+        order = _page(connection, f"{found} {first}", [*values, *limits], query)
     if len(order) < PAGE:
         order = _page(connection, found, values, query)
     by_id = find_by_ids(connection, order)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-VERSION = 1
+VERSION = 2
 
 _TABLES = """
 CREATE TABLE state(version INTEGER NOT NULL, content BLOB NOT NULL);
@@ -19,7 +19,7 @@ CREATE TABLE rows(
   digest INTEGER NOT NULL, elapsed INTEGER NOT NULL, cost INTEGER, attempts INTEGER NOT NULL,
   tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, done_at INTEGER
 );
-CREATE UNIQUE INDEX rows_key ON rows(key);
+CREATE INDEX rows_key ON rows(key, digest);
 CREATE INDEX rows_elapsed ON rows(elapsed, cost, status, failed);
 CREATE INDEX rows_cost ON rows(cost, elapsed);
 CREATE INDEX rows_failed ON rows(code, elapsed, cost) WHERE failed = 1;
@@ -27,10 +27,11 @@ CREATE INDEX rows_answer ON rows(answer, elapsed, cost) WHERE answer IS NOT NULL
 CREATE INDEX rows_reason ON rows(reason, elapsed, cost);
 CREATE TABLE texts(id INTEGER PRIMARY KEY, name TEXT NOT NULL, preview TEXT NOT NULL, message TEXT NOT NULL);
 CREATE VIRTUAL TABLE words USING fts5(name, answer, message, facets, content='');
+CREATE TABLE superseded(number INTEGER PRIMARY KEY, row INTEGER NOT NULL);
 """
 """``rows`` is narrow, because filters may read all of it. ``facets`` has words for what rows can be filtered
 by, so that a search with a filter is one search. ``words`` keeps the words of superseded lines: their rows
-are gone, so a join with ``rows`` leaves them out."""
+are gone, so a join with ``rows`` leaves them out. ``superseded`` has their numbers, counted from 1."""
 
 _WITHOUT_SPACES = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 
@@ -78,7 +79,7 @@ def open_for_reading(path: Path, other: Path | None = None) -> Iterator[sqlite3.
 
     Args:
         path: The index.
-        other: Another index, whose tables are then in ``other``.
+        other: Another index, in ``other``. Both are read as they are at the first query.
     """
     connection = sqlite3.connect(_existing(path), isolation_level=None, uri=True)
     try:
@@ -86,6 +87,7 @@ def open_for_reading(path: Path, other: Path | None = None) -> Iterator[sqlite3.
         connection.execute("PRAGMA mmap_size = 1073741824")
         if other is not None:
             connection.execute("ATTACH ? AS other", [_existing(other)])
+            connection.execute("BEGIN")
         yield connection
     finally:
         connection.close()

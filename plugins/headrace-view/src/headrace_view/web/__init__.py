@@ -2,6 +2,6 @@
 
 from headrace_view.web.app import make_app
 from headrace_view.web.guard import Guard, loopback_hosts
-from headrace_view.web.steering import Change, LiveRuns, NoLiveRuns
+from headrace_view.web.steering import Change, LiveRuns, NoLiveRuns, RunGone
 
-__all__ = ["Change", "Guard", "LiveRuns", "NoLiveRuns", "loopback_hosts", "make_app"]
+__all__ = ["Change", "Guard", "LiveRuns", "NoLiveRuns", "RunGone", "loopback_hosts", "make_app"]

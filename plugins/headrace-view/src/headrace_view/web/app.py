@@ -19,12 +19,11 @@ from headrace.bulk import read_run_facts
 from headrace.pages import page_style
 from headrace_view.charts import render_charts
 from headrace_view.index import (
-    Comparison,
+    SHOWN,
     QueryError,
     RowQuery,
     compare,
     count_rows,
-    counted,
     find_pairs,
     find_rows,
     line_of,
@@ -32,7 +31,7 @@ from headrace_view.index import (
 )
 from headrace_view.prompts import find_prompt
 from headrace_view.runs import Runs, ViewedRun
-from headrace_view.web.comparing import compared, without_content
+from headrace_view.web.comparing import OpenComparisons, compared, without_content
 from headrace_view.web.documents import Draw, bounded, row_document
 from headrace_view.web.events import Events
 from headrace_view.web.steering import LiveRuns, NoLiveRuns, Steering
@@ -40,7 +39,6 @@ from headrace_view.web.steering import LiveRuns, NoLiveRuns, Steering
 T = TypeVar("T")
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-_SHOWN = ("different", "same", "failed", "all")
 
 
 def make_app(
@@ -110,7 +108,7 @@ class _Api:
     def __init__(self, runs: Runs, content: bool) -> None:
         self._runs = runs
         self._content = content
-        self._compared: dict[tuple[int, int, int, int], Comparison] = {}
+        self._comparisons = OpenComparisons()
 
     def runs(self, *, control: bool) -> Callable[[Request], Response]:
         """The endpoint that lists the runs, and what the page may do."""
@@ -188,26 +186,22 @@ class _Api:
         """A page of the items of two runs, with what differs in their answers marked."""
         shown = request.query_params.get("show", "different")
         page = request.query_params.get("page", "0")
-        if shown not in _SHOWN or not page.isdecimal() or len(page) > 9:
-            raise QueryError(f"show: must be one of {', '.join(_SHOWN)}; page: must be a number from 0")
+        if shown not in SHOWN or not page.isdecimal() or len(page) > 9:
+            raise QueryError(f"show: must be one of {', '.join(SHOWN)}; page: must be a number from 0")
         other = self._other(request)
         whole = run.builder.is_whole and other.builder.is_whole
         search = self._query(request).match
-        with open_for_reading(run.place.database, other.place.database) as connection:
-            found = find_pairs(connection, shown, int(page), search)
+        with self._comparisons.open(run, other) as (connection, known):
+            found = find_pairs(connection, known, shown, int(page), search)
         pairs = list(compared(run, other, found) if self._content else without_content(found))
         return {"pairs": pairs, "whole": whole}
 
     def comparison(self, run: ViewedRun, request: Request) -> Any:
-        """How many answers differ; counted once for each state of the two runs."""
-        other = self._other(request)
-        state = (run.number, other.number, run.builder.version, other.builder.version)
-        found = self._compared.get(state)
-        if found is None:
-            with open_for_reading(run.place.database, other.place.database) as connection:
-                found = compare(connection)
-            self._compared = {state: found}
-        return {**msgspec.to_builtins(found), **{show: counted(found, show) for show in _SHOWN}}
+        """How many answers differ."""
+        with self._comparisons.open(run, self._other(request)) as (connection, known):
+            found = compare(connection, known)
+        shown = {"same": found.same, "failed": found.failed_in_one, "all": found.both}
+        return {**msgspec.to_builtins(found), **shown}
 
     def _other(self, request: Request) -> ViewedRun:
         other = self._runs.get(request.path_params["other"])

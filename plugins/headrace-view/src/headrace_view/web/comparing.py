@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from headrace_view.index import RowSummary, line_of, open_for_reading
+from headrace_view.index import Pairs, RowSummary, line_of, open_for_reading
 from headrace_view.index.line_facts import as_text, cut, shown_answer
 from headrace_view.runs import ViewedRun
 from headrace_view.web.differences import mark_differences
 
 _LONGEST = 4000
 """Characters of an answer that are shown beside the other one."""
+
+_KEPT = 3
+"""Comparisons whose pairs are kept."""
+
+
+class OpenComparisons:
+    """The comparisons that were asked for last, each with its pairs, which are found once."""
+
+    def __init__(self) -> None:
+        self._pairs: dict[tuple[Path, Path], Pairs] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def open(self, run: ViewedRun, other: ViewedRun) -> Iterator[tuple[sqlite3.Connection, Pairs]]:
+        """The indexes of two runs for a block, and their pairs."""
+        indexes = run.place.database, other.place.database  # an index that is made anew has another name
+        with self._lock:
+            pairs = self._pairs[indexes] = self._pairs.pop(indexes) if indexes in self._pairs else Pairs()
+            for old in list(self._pairs)[:-_KEPT]:
+                del self._pairs[old]
+        with open_for_reading(*indexes) as connection:
+            yield connection, pairs
 
 
 def compared(

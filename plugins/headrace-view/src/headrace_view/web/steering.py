@@ -27,11 +27,27 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: str = ""
 
 
+class RunGone(HeadraceError):
+    """Nothing listens any more where a run took messages.
+
+    Args:
+        socket_left: Whether its socket is there, as of a killed run.
+    """
+
+    def __init__(self, *, socket_left: bool) -> None:
+        super().__init__("the run does not listen any more; it has ended")
+        self.socket_left = socket_left
+
+
 class LiveRuns(Protocol):
     """The runs that are alive, by their outputs; the methods may block."""
 
     def status(self, out: Path) -> Mapping[str, Any] | None:
-        """The snapshot of the run that writes to an output; None if none is alive."""
+        """The snapshot of the run that writes to an output; None if there is none, but it may be alive.
+
+        Raises:
+            RunGone: It took messages, and nothing listens any more.
+        """
 
     def change(self, out: Path, change: Change) -> str:
         """Change the run that writes to an output.

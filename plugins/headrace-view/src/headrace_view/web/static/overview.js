@@ -28,9 +28,10 @@ export function showOverview(data, name) {
   showCharts(data.charts);
 }
 
-export function stateOf({ status, live, size, rows }) {
+export function stateOf({ status, live, killed, size, rows }) {
   if (status) return status.state;
   if (live) return "running";
+  if (killed) return "killed";
   return rows ? "not running" : size ? "reading" : "no rows yet";
 }
 
