@@ -71,12 +71,13 @@ def totals_document(totals: Totals, draw: Draw, *, live: bool, content: bool) ->
         "statuses": _frequent(totals.statuses),
         "reasons": _frequent(totals.reasons),
         "answers": _repeated(totals.answers) if content else [],
-        "charts": _charts(draw, buckets, live=live) if buckets else {},
+        "charts": _charts(draw, buckets, live=live),
     }
 
 
 def _charts(draw: Draw, buckets: Sequence[Bucket], *, live: bool) -> dict[str, str]:
-    charts = draw(buckets, width_seconds=buckets[0].width, live=live)
+    width = buckets[0].width if buckets else 1.0
+    charts = draw(buckets, width_seconds=width, live=live)
     return {name: str(html) for name, html in charts.items()}
 
 
