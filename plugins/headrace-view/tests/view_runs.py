@@ -16,7 +16,7 @@ HOSTILE = [
     "<svg/onload=alert(1)>",
     "javascript:alert(1)",
     "{{7*7}} ${7*7} <%= 7*7 %>",
-    "\u202egnp.exe\u202c",
+    "\u202egnp.exe\u202c\u200bzero\U000e0041",
     "line\u2028separator\u2029end",
     "null\x00byte\x1b[2J\x07",
     "../../../../etc/passwd",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Protocol
 
 import msgspec
@@ -19,6 +20,7 @@ _MOST_VALUES = 100
 """Answers, or kinds of errors, to choose a filter from."""
 
 _FEW = 20
+_MOST_ZEROS = 20
 
 _LONGEST = 200_000
 """Characters of a text of one row; the output holds all of it."""
@@ -105,8 +107,8 @@ def row_document(line: OutputLine, *, content: bool) -> dict[str, Any]:
         "attempts": notes.attempts,
         "latency": notes.elapsed,
         "done_at": notes.completed_at,
-        "cost": None if notes.cost is None else f"{notes.cost:f}",
-        "possible_cost": None if notes.possible_cost is None else f"{notes.possible_cost:f}",
+        "cost": _money(notes.cost),
+        "possible_cost": _money(notes.possible_cost),
         "content": content,
     }
     if not content:
@@ -123,6 +125,13 @@ def row_document(line: OutputLine, *, content: bool) -> dict[str, Any]:
     found["text"] = bounded((line.text or "") if notes.answer is not None or line.steps else "")
     found["body"] = "" if response is None else bounded(_formatted(bytes(response.body)))
     return found
+
+
+def _money(cost: Decimal | None) -> str | None:
+    """All digits of a cost, but not the zeros of an absurd one."""
+    if cost is None:
+        return None
+    return f"{cost:f}" if abs(cost.adjusted()) <= _MOST_ZEROS else str(cost)
 
 
 def _reasoning(reply: Reply) -> str:

@@ -27,11 +27,15 @@ export class Comparison {
     this.select.addEventListener("input", () => this.find());
     byId("compared").replaceChildren(element("label", {}, "Show rows with", this.select));
     byId("compared").hidden = false;
-    const titles = ["Id", ...names];
+    return this.load();
+  }
+
+  showHead() {
+    byId("rows").classList.remove("single");
+    byId("rows").classList.add("pairs");
+    const titles = ["Id", ...this.names];
     document.querySelector("#rows thead").replaceChildren(
       element("tr", { role: "row" }, ...titles.map((title) => element("th", { scope: "col", role: "columnheader" }, foreign(title)))));
-    byId("rows").classList.add("pairs");
-    return this.load();
   }
 
   find() {
@@ -49,7 +53,6 @@ export class Comparison {
     this.pending?.abort();
     clearTimeout(this.timer);
     byId("compared").hidden = true;
-    byId("rows").classList.remove("pairs");
   }
 
   async load(refreshed = false) {
@@ -61,6 +64,7 @@ export class Comparison {
       const { pairs, whole } = await get(path, { show, search, page: this.page }, signal);
       if (!(refreshed && isInUse(pairs.map(({ rows }) => rows[0].row)))) {
         this.rows.rows = pairs.map(({ rows }) => rows[0]); // what the dialogue shows: the rows of the first run
+        this.showHead();
         showRows(`${this.run} ${this.other}`, pairs, (pair, place) => line(pair, this.names, () => this.onOpen(place)));
         offerPages(this.page > 0, pairs.length === PAGE);
       }

@@ -27,8 +27,16 @@ export class Rows {
     this.content = content;
     this.page = 0;
     byId("rows").classList.toggle("bare", !content);
-    this.makeHead();
     return this.load();
+  }
+
+  // Comes with the first rows, so that titles and rows fit each other at any time.
+  showHead() {
+    const { classList } = byId("rows");
+    if (classList.contains("single")) return;
+    classList.remove("pairs");
+    classList.add("single");
+    this.makeHead();
   }
 
   makeHead() {
@@ -88,6 +96,7 @@ export class Rows {
       if (refreshed && isInUse(numbers)) this.held = numbers;
       else {
         this.rows = rows;
+        this.showHead();
         showRows(`${run}`, rows, (row, place) => this.line(row, place));
         offerPages(this.page > 0, rows.length === PAGE);
       }

@@ -21,7 +21,6 @@ let end = () => {}, current = runs[0], loadedAt = 0, timer;
 const filters = new Filters(() => table().find(), (other) => {
   if (other === "") {
     comparison.end();
-    rows.makeHead();
     rows.find();
   } else {
     rows.stop();
