@@ -3,7 +3,7 @@
 // Control characters, those that reverse text, and those without width: shown by their numbers, because they
 // could hide something.
 const INVISIBLE = new RegExp(
-  "\\r(?!\\n)|[\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f\\u061c\\u200b\\u200e\\u200f\\u2028\\u2029\\u202a-\\u202e" +
+  "\\r(?!\\n)|[\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e" +
   "\\u2060-\\u2069\\ufeff\\u{e0000}-\\u{e007f}]", "u");
 const EACH = new RegExp(INVISIBLE.source, "gu"), APART = new RegExp(`(${INVISIBLE.source})`, "u");
 
