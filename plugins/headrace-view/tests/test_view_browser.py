@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from view_browsing import Served, serving
 from view_checks import assert_usable
-from view_lines import write_output
+from view_lines import make_line, write_output
 from view_runs import HOSTILE, lines
 
 
@@ -51,6 +51,9 @@ def test_figures_and_facts(window: Page) -> None:
     assert figures["Tokens in"] == "590"
     assert window.title() == "130 rows, a.jsonl: headrace view"
     expect(window.locator("#when")).to_have_text("2026-01-01 00:00:00 to 00:02:20")
+    expect(window.locator("#chart-throughput title").first).to_have_text(
+        re.compile(r"^after .+ s: \d+ succeeded, \d+ failed$")
+    )
     expect(window.locator("#facts")).to_contain_text(HOSTILE[0])
     expect(window.locator("#facts")).to_contain_text("headrace run in.csv --out a.jsonl")
 
@@ -77,6 +80,15 @@ def test_differences_are_marked_and_searched_on_both_sides(window: Page) -> None
     window.get_by_label("Search").fill("")
     window.get_by_label("Run", exact=True).select_option("b.jsonl")
     expect(window.locator("#rows tbody .answer").nth(1)).to_have_text("Garage")
+
+
+def test_how_far_an_output_is_read_is_shown(browser: Browser, tmp_path: Path) -> None:
+    out = write_output(tmp_path / "out.jsonl", (make_line(n, answer="x" * 1000) for n in range(1000)))
+    with serving(out, reads_on=False) as url, Served(url, browser).window(390) as window:
+        expect(window.locator("#progress-text")).to_have_text(re.compile(r"^Reading the output: \d+%\."))
+        expect(window.get_by_role("progressbar", name="Index")).to_be_visible()
+        expect(window.locator("#count")).to_contain_text("; the output is still being read")
+        assert_usable(window, "an output that is being read")
 
 
 def test_without_content_there_is_none(browser: Browser, folder: Path) -> None:

@@ -127,11 +127,14 @@ def test_what_one_reads_and_types_stays_when_rows_come(window: Page, out: Path) 
     window.evaluate("document.getSelection().removeAllRanges()")
     expect(opener.first).to_have_text("row 12")
     search.focus()
+    chart = window.locator("#chart-throughput svg").element_handle()
+    window.locator("#chart-throughput rect").first.hover()
     place = window.evaluate("scrollY")
     append(out, 13)
     expect(opener.first).to_have_text("row 13")
     expect(search).to_be_focused()
     assert (search.input_value(), window.evaluate("scrollY")) == ("row", place)
+    assert chart.evaluate("each => each.isConnected")  # someone reads its values
     search.fill("")
 
 
@@ -161,6 +164,8 @@ def test_the_page_finds_its_server_again(browser: Browser, tmp_path: Path) -> No
         with serving(out) as url:
             window = windows.enter_context(Served(url, browser, "ERR_").window())
         expect(window.locator(problem)).to_contain_text("The server of this page does not answer.")
+        window.evaluate("scrollTo(0, 1e6)")
+        expect(window.locator(problem)).to_be_in_viewport()
         window.locator("#rows .open").click()
         expect(window.locator("#row-content")).to_contain_text("The server of this page does not answer.")
         window.keyboard.press("Escape")

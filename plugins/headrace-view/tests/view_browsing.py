@@ -76,15 +76,16 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def serving(*outputs: Path, port: int = 0, **options: Any) -> Iterator[str]:
-    """The URL of a page about outputs; the server runs in a thread."""
+def serving(*outputs: Path, port: int = 0, reads_on: bool = True, **options: Any) -> Iterator[str]:
+    """The URL of a page about outputs; the server runs in a thread, and reads on from the first lines."""
     runs, bound = Runs(outputs), bind("127.0.0.1", port)
     app = Guard(make_app(runs, **options), "token", loopback_hosts("127.0.0.1"))
     server, ready = uvicorn.Server(server_settings(app)), threading.Event()
 
     async def main() -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(follow, runs)
+            if reads_on:
+                tasks.start_soon(follow, runs)
             ready.set()  # the socket is bound: connections wait until they are accepted
             bound.listen()
             await server.serve(sockets=[bound])

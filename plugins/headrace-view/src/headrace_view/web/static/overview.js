@@ -3,7 +3,7 @@ import { count, element, foreign, period, plain, rate, say, seconds, usd } from 
 
 const CHARTS = [["throughput", "Throughput"], ["latency", "Latency"], ["cost", "Cost"], ["failures", "Failures"]];
 const NOW = {
-  in_flight: "Calls in flight", waiting: "Waits for", circuits: "Open circuits", limits: "Limits", engine_status: "Engine",
+  in_flight: "Calls in flight", waiting: "Waiting", circuits: "Open circuits", limits: "Limits", engine_status: "Engine",
 };
 const policy = globalThis.trustedTypes?.createPolicy("headrace-charts", { createHTML: (html) => html });
 const get = (id) => document.getElementById(id);
@@ -23,13 +23,20 @@ export function showOverview(data, name) {
   showProblem(data.error || damaged(data.damaged));
   replace(get("figures"), figures(data).map(figure));
   get("live").hidden = !status;
-  if (status) replace(get("live-facts"), Object.entries(NOW).flatMap(([key, title]) => fact(title, key === "limits" ? limits(status) : status[key])));
+  if (status) replace(get("live-facts"), Object.entries(NOW).flatMap(([key, title]) => fact(title, nowOf(status, key))));
   showCharts(data.charts);
 }
 
-export function showProblem(problem) {
+// A problem that is urgent stays in sight.
+export function showProblem(problem, isUrgent = false) {
   say(get("problem"), plain(problem));
   get("problem").hidden = !problem;
+  get("problem").classList.toggle("urgent", isUrgent);
+}
+
+function nowOf(status, key) {
+  if (key === "limits") return limits(status);
+  return key === "waiting" && status.waiting === status.state ? "" : status[key];
 }
 
 const damaged = (number) => !number ? "" :

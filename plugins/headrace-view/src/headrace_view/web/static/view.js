@@ -67,7 +67,7 @@ function choose({ run, name }) {
 }
 
 function onLost() {
-  showProblem(NO_SERVER);
+  showProblem(NO_SERVER, true);
 }
 
 function show(run) {
