@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -118,7 +120,10 @@ def test_what_one_reads_and_types_stays_when_rows_come(window: Page, out: Path) 
     expect(opener.first).to_have_text("row 11")  # what was held back
     expect(opener.nth(4)).to_be_focused()
     select = "document.getSelection().selectAllChildren(document.querySelectorAll('#rows .open')[1])"
-    search.fill("row")
+    with window.expect_response(
+        re.compile("/count.*search=row")
+    ):  # the rows that were searched for are there
+        search.fill("row")
     search.focus()
     window.evaluate(select)
     append(out, 12)
@@ -128,6 +133,7 @@ def test_what_one_reads_and_types_stays_when_rows_come(window: Page, out: Path) 
     expect(opener.first).to_have_text("row 12")
     search.focus()
     chart = window.locator("#chart-throughput svg").element_handle()
+    window.clock.set_fixed_time(datetime.now())  # a chart is held only for some seconds
     window.locator("#chart-throughput rect").first.hover()
     place = window.evaluate("scrollY")
     append(out, 13)
@@ -135,6 +141,14 @@ def test_what_one_reads_and_types_stays_when_rows_come(window: Page, out: Path) 
     expect(search).to_be_focused()
     assert (search.input_value(), window.evaluate("scrollY")) == ("row", place)
     assert chart.evaluate("each => each.isConnected")  # someone reads its values
+    opener.nth(1).hover()
+    window.mouse.down()
+    append(out, 14)
+    expect(count).to_have_text("15 rows, page 1 of 1")
+    window.mouse.up()  # on the same button, so that it is a click
+    expect(window.locator("#row-title")).to_have_text("row 12")
+    window.keyboard.press("Escape")
+    expect(opener.first).to_have_text("row 14")
     search.fill("")
 
 
@@ -143,8 +157,7 @@ def test_the_end_of_a_run_and_the_loss_of_its_output_are_seen(window: Page, out:
     expect(window.locator("#live")).to_be_hidden()
     with out.open("ab") as file:
         file.write(encode([make_line(3, answer="again")])[:-5])
-    append(out)
-    items(window, 14)  # a line that is not whole does not count
+    items(window, 15)  # a line that is not whole does not count
     out.write_bytes(encode([make_line(n) for n in range(5)]))  # as --fresh does
     items(window, 5)
     expect(window.locator("#count")).to_have_text("5 rows, page 1 of 1")

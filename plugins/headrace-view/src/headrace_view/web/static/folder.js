@@ -1,17 +1,23 @@
 // The table of all runs: what each has done, and a button that shows it.
+import { isHeld } from "./pages.js";
 import { cell, named } from "./rows.js";
 import { percent, stateOf } from "./overview.js";
 import { count, element, foreign, rate, seconds, time, usd } from "./text.js";
 
 const place = document.querySelector("#all-runs tbody");
+const shown = [];
 
+// Exchanges only the lines that are others, and none that someone selects or presses just now.
 export function showRuns(runs, onChoose) {
-  const text = JSON.stringify(runs);
-  if (place.dataset.runs === text) return;
-  place.dataset.runs = text;
-  const focused = [...place.querySelectorAll("button")].indexOf(document.activeElement);
-  place.replaceChildren(...runs.map((run) => line(run, onChoose)));
-  if (focused >= 0) place.querySelectorAll("button")[focused]?.focus();
+  runs.forEach((run, n) => {
+    const text = JSON.stringify(run), old = place.children[n];
+    if (old && (shown[n] === text || isHeld(old))) return;
+    shown[n] = text;
+    const made = line(run, onChoose), hadFocus = old?.contains(document.activeElement);
+    if (old) old.replaceWith(made);
+    else place.append(made);
+    if (hadFocus) made.querySelector("button").focus({ preventScroll: true });
+  });
 }
 
 function line(run, onChoose) {

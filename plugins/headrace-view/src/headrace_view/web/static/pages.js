@@ -29,9 +29,14 @@ export function offerPages(hasPrevious, hasNext) {
 
 // Whether someone reads or selects a row just now that would go away with these numbers of rows.
 export function isInUse(numbers) {
-  const focused = focusedRow(), selection = getSelection();
-  return byId("row").open || (focused !== undefined && !numbers.includes(Number(focused))) ||
-    (!selection.isCollapsed && body.contains(selection.anchorNode));
+  const focused = focusedRow();
+  return byId("row").open || (focused !== undefined && !numbers.includes(Number(focused))) || isHeld(body);
+}
+
+// Whether someone selects text of an element, or presses a button in it.
+export function isHeld(element) {
+  const selection = getSelection();
+  return element.matches(":active") || (!selection.isCollapsed && element.contains(selection.anchorNode));
 }
 
 // Exchanges the rows if they are others; the focus stays on its row.
