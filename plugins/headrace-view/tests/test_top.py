@@ -30,6 +30,7 @@ from headrace_view.top.command import top
 from headrace_view.top.keys import pressed_keys
 from headrace_view.top.screen import run_screen, runs_screen
 from headrace_view.top.watch import watch_run, watch_runs
+from view_lines import make_line, write_output
 
 HOSTILE = "\x1b[2J\u202ered\nalert " * 100
 STATUS: dict[str, Any] = {
@@ -118,15 +119,33 @@ def test_a_screen_has_all_numbers_at_any_width(width: int) -> None:
     assert ("▅██" in text) is (width > 40)
 
 
-def test_hostile_texts_are_text_on_one_line() -> None:
-    status = STATUS | {"out": HOSTILE, "state": HOSTILE, "waiting": HOSTILE, "engine_status": HOSTILE}
+def test_hostile_texts_and_numbers_are_text_on_one_line() -> None:
+    status = STATUS | dict.fromkeys(("out", "state", "waiting", "engine", "engine_status"), HOSTILE)
     status |= {"circuits": {HOSTILE: HOSTILE}, "stopped_by": {"code": HOSTILE, "message": HOSTILE}}
+    status |= {"steps": {HOSTILE: {HOSTILE: 1}}, "samples": {HOSTILE: 1}, "limits": {HOSTILE: HOSTILE}}
+    status |= {"finish_reasons": {f"{HOSTILE}{n}": n for n in range(10_000)}, "cost": "1e308"}
+    status |= {"rate": 1e308, "elapsed": 1e308, "time_left": 1e308, "latency": {"p50": 1e308, "p95": -5.0}}
     status["failures"] = [STATUS["failures"][0] | {"code": HOSTILE, "message": HOSTILE}] * 20
-    text = "\n".join(rendered(run_screen(status, RateHistory(), width=80), 80))
-    text += "\n".join(rendered(runs_screen([status], width=80), 80))
-    assert "\x1b" not in text
-    assert "\u202e" not in text
+    text = "".join(rendered(run_screen(status, RateHistory(), width=80), 80))
+    text += "".join(rendered(runs_screen([status], width=80), 80))
+    assert text.isprintable()
+    assert len(text) < 10_000
     assert "and 12 more kinds" in text
+
+
+def test_no_name_reaches_the_terminal_as_it_is(tmp_path: Path) -> None:
+    out = tmp_path / "\x1b[2J\u202e\x07.jsonl"
+    write_output(out, [make_line(0, HOSTILE, code=HOSTILE, message=HOSTILE, reason=HOSTILE)])
+
+    @contextmanager
+    def connect() -> Iterator[Run]:
+        raise NoRun(f"{out}: no run is alive")
+        yield
+
+    console = terminal(live=False)
+    watch_run(out, connect, NoRun, console)
+    assert "no run is alive" in shown(console)
+    assert shown(console).replace("\n", "").isprintable()
 
 
 def test_what_is_not_known_is_left_out() -> None:

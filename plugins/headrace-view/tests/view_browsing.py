@@ -25,40 +25,29 @@ from headrace_view.server import bind, follow, server_settings
 from headrace_view.web import Guard, loopback_hosts, make_app
 
 FLAGS = """
---no-sandbox --disable-gpu --disable-quic --no-first-run
+--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-smooth-scrolling
 --disable-background-networking --disable-component-update --disable-sync
 """
-CONTRASTS = """() => {
-    const light = color => {
-        const [r, g, b] = color.match(/[\\d.]+/g).slice(0, 3).map(c => c / 255)
-            .map(c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const ground = light(getComputedStyle(document.documentElement).backgroundColor);
-    return [...document.querySelectorAll("h1, h2, h3, p, dt, dd, th, td, bdi, label, button:enabled, footer")]
-        .filter(element => element.checkVisibility())
-        .map(element => light(getComputedStyle(element).color))
-        .map(ink => (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05));
-}"""
-UNNAMED = """() => [...document
-    .querySelectorAll("button, input, select, dialog, table, [role=region], progress")]
-    .filter(each => !(each.labels?.length || each.ariaLabel || each.getAttribute("aria-labelledby")
-        || each.textContent.trim()))
-    .map(each => each.outerHTML)"""
+
+expect.set_options(timeout=20_000)  # other tests run at the same time
 
 
 @attrs.frozen
 class Served:
-    """A page that is served; ``messages`` are what windows wrote to their consoles, and dialogues."""
+    """A page that is served; ``messages`` are what windows wrote to their consoles.
+
+    Messages that match ``expected`` are left out: the browser's own about a request that was refused.
+    """
 
     url: str
     browser: Browser
+    expected: str = r"(?!)"
     messages: list[str] = attrs.field(factory=list)
 
     @contextmanager
-    def window(self, width: int = 1440, scheme: Any = "light") -> Iterator[Page]:
+    def window(self, width: int = 1440) -> Iterator[Page]:
         """The page in a new window, with its first rows and charts; no message may come."""
-        context = self.browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        context = self.browser.new_context(viewport={"width": width, "height": 900})
         window = context.new_page()
         requests: list[str] = []
         window.on("console", lambda message: self.messages.append(message.text))
@@ -70,7 +59,7 @@ class Served:
         yield window
         assert [url for url in requests if not url.startswith(self.url)] == []
         context.close()
-        assert self.messages == []
+        assert [each for each in self.messages if not re.search(self.expected, each)] == []
 
 
 @contextmanager
@@ -87,15 +76,16 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def serving(*outputs: Path, **options: Any) -> Iterator[str]:
-    """The URL of a page about outputs; the server runs in a thread."""
-    runs, bound = Runs(outputs), bind("127.0.0.1", 0)
+def serving(*outputs: Path, port: int = 0, reads_on: bool = True, **options: Any) -> Iterator[str]:
+    """The URL of a page about outputs; the server runs in a thread, and reads on from the first lines."""
+    runs, bound = Runs(outputs), bind("127.0.0.1", port)
     app = Guard(make_app(runs, **options), "token", loopback_hosts("127.0.0.1"))
     server, ready = uvicorn.Server(server_settings(app)), threading.Event()
 
     async def main() -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(follow, runs)
+            if reads_on:
+                tasks.start_soon(follow, runs)
             ready.set()  # the socket is bound: connections wait until they are accepted
             bound.listen()
             await server.serve(sockets=[bound])

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from headrace import HeadraceError
 from headrace_view.web import Change
 from view_lines import make_line, write_output
 
@@ -16,7 +17,7 @@ HOSTILE = [
     "<svg/onload=alert(1)>",
     "javascript:alert(1)",
     "{{7*7}} ${7*7} <%= 7*7 %>",
-    "\u202egnp.exe\u202c",
+    "\u202egnp.exe\u202c\u200bzero\U000e0041",
     "line\u2028separator\u2029end",
     "null\x00byte\x1b[2J\x07",
     "../../../../etc/passwd",
@@ -37,17 +38,25 @@ STATUS: dict[str, Any] = {
 
 
 class LiveRun:
-    """A live run whose changes are kept."""
+    """A live run whose changes are kept; one that is not a number is refused."""
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
+        self.paused = self.ended = False
+        self.limits: dict[str, Any] = dict(STATUS["limits"])
 
     def status(self, out: Path) -> Mapping[str, Any] | None:
-        paused = bool(self.changes) and self.changes[-1].type == "pause"
-        return STATUS | {"state": "paused" if paused else "running"}
+        if self.ended:
+            return None
+        return STATUS | {"state": "paused" if self.paused else "running", "limits": dict(self.limits)}
 
     def change(self, out: Path, change: Change) -> str:
+        if change.type == "set":
+            if not change.value.isdecimal():
+                raise HeadraceError(f"{change.name}: must be a number")
+            self.limits[change.name] = int(change.value)
         self.changes.append(change)
+        self.paused = change.type == "pause"
         return f"did {change.type} {change.name}"
 
 

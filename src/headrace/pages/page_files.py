@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     import jinja2
 
 _MARK = b'<meta name="generator" content="headrace '
+_INVISIBLE = re.compile(
+    r"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"
+    r"\U000e0000-\U000e007f]"
+)
+"""Control characters, those that reverse text, and those without width: they could hide something."""
 
 
 def page_style() -> str:
@@ -31,7 +37,8 @@ def page_templates(
 ) -> jinja2.Environment:
     """The templates of a package, which may extend ``base.html.j2`` and import from ``macros.html.j2``.
 
-    All values are escaped, a name without a value is an error, and there is a filter ``number``: 1,234.
+    All values are escaped, control characters and those that reverse text are shown by their numbers, like
+    U+202E, a name without a value is an error, and there is a filter ``number``: 1,234.
 
     Args:
         package: The package whose folder has the templates.
@@ -49,11 +56,21 @@ def page_templates(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name, "") for name in (package, __package__)]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"number": "{:,}".format, **(filters or {})}
     return environment
+
+
+def _visible(value: Any) -> Any:
+    """A text with its invisible characters by their numbers; what is HTML already stays."""
+    return _INVISIBLE.sub(_number_of, value) if type(value) is str else value
+
+
+def _number_of(found: re.Match[str]) -> str:
+    return f"U+{ord(found[0]):04X}"
 
 
 def render_page(

@@ -1,6 +1,11 @@
 "use strict";
 (() => {
   const PAGE = 50, LONG = 240;
+  // Control characters and those that reverse or hide text, as everywhere in the page.
+  const INVISIBLE = new RegExp(
+    "\\r(?!\\n)|[\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e" +
+    "\\u2060-\\u2069\\ufeff\\u{e0000}-\\u{e007f}]", "gu");
+  const number = (character) => `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
   const rows = JSON.parse(document.getElementById("data").textContent).map(
     ([, id, status, answer, error]) => ({ id, status, answer, error, text: textOf(answer) })
   );
@@ -68,7 +73,7 @@
 
   function isolated(text) {
     const made = create("bdi");
-    made.textContent = text;
+    made.textContent = text.replace(INVISIBLE, number);
     return made;
   }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -20,7 +21,8 @@ _LONGEST_LABEL = 60
 _SEARCHED = 4000
 """Characters of an answer that a search finds."""
 
-_MOST_COST = 1 << 62
+_NO_COST, _MOST_COST = Decimal(0), Decimal(1 << 62) / PICO
+_MOST_STATUS = 999_999
 
 
 class LineFacts(CountedRow, gc=False, kw_only=True):
@@ -80,13 +82,13 @@ def _facts(line: OutputLine) -> LineFacts:
     return LineFacts(
         key=key_of(line.custom_id),
         failed=error is not None,
-        status=line.status,
+        status=None if line.status is None else max(0, min(line.status, _MOST_STATUS)),
         code=code,
         reason=reason[:_LONGEST_LABEL],
         answer=_label(line),
         digest=0 if error is not None else _hash(text.encode("utf-8", "replace")) or 1,
         elapsed=round(notes.elapsed * 1e6),
-        cost=None if notes.cost is None else max(0, min(int(notes.cost * PICO), _MOST_COST)),
+        cost=None if notes.cost is None else int(max(_NO_COST, min(notes.cost, _MOST_COST)) * PICO),
         attempts=min(notes.attempts, 1 << 31),
         tokens_in=tokens_in,
         tokens_out=tokens_out,

@@ -13,12 +13,14 @@ from rich.text import Text
 
 from headrace import InputError
 from headrace.bulk import RateHistory, read_status
+from headrace.plugins import shortened
 from headrace_view.top.keys import pressed_keys
 from headrace_view.top.screen import run_screen, runs_screen
 
 INTERVAL = 1.0
 _LEAVE = ("q", "Q")
 _HINT = "q leaves; the {} on"
+_LONGEST_MESSAGE = 1000
 _DUMB_TERMINALS = ("dumb", "unknown")
 
 
@@ -73,7 +75,7 @@ def watch_run(
     except no_run as error:
         status = _read(out, console)
         console.print(_run(status, history, console))
-        console.print(Text(str(error), style="yellow"))
+        console.print(Text(shortened(str(error), _LONGEST_MESSAGE), style="yellow"))
         return
     if not ended:
         return

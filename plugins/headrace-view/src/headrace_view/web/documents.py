@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Protocol
 
 import msgspec
@@ -19,6 +20,7 @@ _MOST_VALUES = 100
 """Answers, or kinds of errors, to choose a filter from."""
 
 _FEW = 20
+_MOST_ZEROS = 20
 
 _LONGEST = 200_000
 """Characters of a text of one row; the output holds all of it."""
@@ -71,12 +73,13 @@ def totals_document(totals: Totals, draw: Draw, *, live: bool, content: bool) ->
         "statuses": _frequent(totals.statuses),
         "reasons": _frequent(totals.reasons),
         "answers": _repeated(totals.answers) if content else [],
-        "charts": _charts(draw, buckets, live=live) if buckets else {},
+        "charts": _charts(draw, buckets, live=live),
     }
 
 
 def _charts(draw: Draw, buckets: Sequence[Bucket], *, live: bool) -> dict[str, str]:
-    charts = draw(buckets, width_seconds=buckets[0].width, live=live)
+    width = buckets[0].width if buckets else 1.0
+    charts = draw(buckets, width_seconds=width, live=live)
     return {name: str(html) for name, html in charts.items()}
 
 
@@ -104,8 +107,8 @@ def row_document(line: OutputLine, *, content: bool) -> dict[str, Any]:
         "attempts": notes.attempts,
         "latency": notes.elapsed,
         "done_at": notes.completed_at,
-        "cost": None if notes.cost is None else f"{notes.cost:f}",
-        "possible_cost": None if notes.possible_cost is None else f"{notes.possible_cost:f}",
+        "cost": _money(notes.cost),
+        "possible_cost": _money(notes.possible_cost),
         "content": content,
     }
     if not content:
@@ -122,6 +125,13 @@ def row_document(line: OutputLine, *, content: bool) -> dict[str, Any]:
     found["text"] = bounded((line.text or "") if notes.answer is not None or line.steps else "")
     found["body"] = "" if response is None else bounded(_formatted(bytes(response.body)))
     return found
+
+
+def _money(cost: Decimal | None) -> str | None:
+    """All digits of a cost, but not the zeros of an absurd one."""
+    if cost is None:
+        return None
+    return f"{cost:f}" if abs(cost.adjusted()) <= _MOST_ZEROS else str(cost)
 
 
 def _reasoning(reply: Reply) -> str:

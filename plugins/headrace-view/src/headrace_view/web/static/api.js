@@ -1,18 +1,24 @@
 // Requests to the server of the page. All addresses are relative: the token is in the address of the page.
 
+export const NO_SERVER =
+  "The server of this page does not answer. If headrace view was ended, start it again and open the URL that it prints.";
+
 export async function get(path, parameters = {}, signal = undefined) {
   const given = Object.entries(parameters).filter(([, value]) => value !== "" && value !== null);
   const query = new URLSearchParams(given).toString();
-  return read(await fetch(`api/${path}${query ? `?${query}` : ""}`, { signal }));
+  return read(fetch(`api/${path}${query ? `?${query}` : ""}`, { signal }));
 }
 
 export async function post(path, body) {
-  return read(await fetch(`api/${path}`, {
+  return read(fetch(`api/${path}`, {
     method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
   }));
 }
 
-async function read(response) {
+async function read(request) {
+  const response = await request.catch((error) => {
+    throw error.name === "AbortError" ? error : new Error(NO_SERVER);
+  });
   if (!response.ok) throw new Error((await response.text()).slice(0, 500));
   return response.json();
 }

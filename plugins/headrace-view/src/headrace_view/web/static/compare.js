@@ -1,7 +1,8 @@
 // Two runs of the same input beside each other: where their answers differ, with the difference marked.
 import { get } from "./api.js";
+import { isInUse, offerPages, showRows } from "./pages.js";
 import { cell, opener, statusOf } from "./rows.js";
-import { count, element, foreign } from "./text.js";
+import { count, element, foreign, plain, say } from "./text.js";
 
 const PAGE = 50, WAIT = 1000;
 const CHOICES = [
@@ -10,13 +11,12 @@ const CHOICES = [
 const byId = (id) => document.getElementById(id);
 
 export class Comparison {
-  constructor(rows, onOpen) {
+  constructor(rows, filters, onOpen) {
     this.rows = rows;
+    this.filters = filters;
     this.onOpen = onOpen;
     this.page = 0;
     this.other = null;
-    byId("previous").addEventListener("click", () => this.turn(-1));
-    byId("next").addEventListener("click", () => this.turn(1));
   }
 
   get isOn() { return this.other !== null; }
@@ -24,18 +24,27 @@ export class Comparison {
   begin(run, other, names) {
     [this.run, this.other, this.names, this.page] = [run, other, names, 0];
     this.select = element("select", { name: "show", ariaLabel: "Show rows with" }, ...CHOICES.map(([value, text]) => element("option", { value }, text)));
-    this.select.addEventListener("input", () => { this.page = 0; this.load(); });
+    this.select.addEventListener("input", () => this.find());
     byId("compared").replaceChildren(element("label", {}, "Show rows with", this.select));
     byId("compared").hidden = false;
-    const titles = ["Id", ...names];
-    document.querySelector("#rows thead").replaceChildren(
-      element("tr", { role: "row" }, ...titles.map((title) => element("th", { scope: "col", role: "columnheader" }, foreign(title)))));
-    byId("rows").classList.add("pairs");
     return this.load();
   }
 
-  search() {
-    if (this.searched !== this.rows.fields.search.value) this.page = 0; // it may be shown already, and turned
+  showHead() {
+    byId("rows").classList.remove("single");
+    byId("rows").classList.add("pairs");
+    const titles = ["Id", ...this.names];
+    document.querySelector("#rows thead").replaceChildren(
+      element("tr", { role: "row" }, ...titles.map((title) => element("th", { scope: "col", role: "columnheader" }, foreign(title)))));
+  }
+
+  find() {
+    this.page = 0;
+    return this.load();
+  }
+
+  turn(by) {
+    this.page = Math.max(0, this.page + by);
     return this.load();
   }
 
@@ -44,50 +53,50 @@ export class Comparison {
     this.pending?.abort();
     clearTimeout(this.timer);
     byId("compared").hidden = true;
-    byId("rows").classList.remove("pairs");
   }
 
-  async load() {
-    const path = `runs/${this.run}/compare/${this.other}`, show = this.select.value;
-    const search = (this.searched = this.rows.fields.search.value);
+  async load(refreshed = false) {
+    const path = `runs/${this.run}/compare/${this.other}`, show = this.select.value, { search } = this.filters;
     clearTimeout(this.timer);
     this.pending?.abort();
     const { signal } = (this.pending = new AbortController());
     try {
       const { pairs, whole } = await get(path, { show, search, page: this.page }, signal);
-      const body = document.querySelector("#rows tbody");
-      delete body.dataset.rows;
-      this.rows.rows = pairs.map(({ rows }) => rows[0]); // what the dialogue shows: the rows of the first run
-      body.replaceChildren(...pairs.map((pair, place) => line(pair, this.names, () => this.onOpen(place))));
-      byId("previous").disabled = this.page === 0;
-      byId("next").disabled = pairs.length < PAGE;
+      if (!(refreshed && isInUse(pairs.map(({ rows }) => rows[0].row)))) {
+        this.rows.rows = pairs.map(({ rows }) => rows[0]); // what the dialogue shows: the rows of the first run
+        this.showHead();
+        showRows(`${this.run} ${this.other}`, pairs, (pair, place) => line(pair, this.names, () => this.onOpen(place)));
+        offerPages(this.page > 0, pairs.length === PAGE);
+      }
       const counts = await get(`${path}/count`, {}, signal);
-      const pages = search.trim() ? "" : ` of ${count(Math.max(1, Math.ceil(counts[show] / PAGE)))}`;
-      byId("count").textContent =
-        `${count(counts.different)} of ${count(counts.both)} answers differ, ${count(counts.same)} are the same, ` +
-        `${count(counts.failed_in_one)} failed in one run, ${count(counts.failed_in_both)} in both; ` +
-        `${count(counts.only_first)} and ${count(counts.only_second)} are in one run only. ${whole ? "" : "The outputs are still being read. "}Page ${count(this.page + 1)}${pages}${search.trim() && !pairs.length ? ": the search finds nothing here" : ""}`;
-      byId("next").disabled ||= !search.trim() && (this.page + 1) * PAGE >= counts[show];
-      if (!whole) this.timer = setTimeout(() => this.load(), WAIT);
+      const isSearch = search.trim() !== "", pages = Math.max(1, Math.ceil(counts[show] / PAGE));
+      const page = pairs.length ? ` Page ${count(this.page + 1)}${isSearch ? "" : ` of ${count(pages)}`}.`
+        : isSearch ? " The search finds no rows here." : " No rows to show here.";
+      say(byId("count"), `${summary(counts, this.names.map(plain))}${whole ? "" : " The outputs are still being read."}${page}`);
+      offerPages(this.page > 0, pairs.length === PAGE && (isSearch || this.page + 1 < pages));
+      if (!whole) this.timer = setTimeout(() => this.load(true), WAIT);
     } catch (error) {
-      if (error.name !== "AbortError") byId("count").textContent = error.message;
+      if (error.name !== "AbortError") say(byId("count"), error.message);
     }
   }
+}
 
-  turn(by) {
-    if (!this.isOn) return;
-    this.page = Math.max(0, this.page + by);
-    this.load();
-  }
+function summary(counts, names) {
+  const alone = [counts.only_first, counts.only_second].map((number, side) => number ? ` ${count(number)} ${number === 1 ? "row is" : "rows are"} only in ${names[side]}.` : "");
+  return `${count(counts.different)} of ${count(counts.both)} answers differ, ${count(counts.same)} are the same, ` +
+    `${count(counts.failed_in_one)} failed in one run, ${count(counts.failed_in_both)} in both.${alone.join("")}`;
 }
 
 function line({ rows, marks }, names, onOpen) {
   const id = element("th", { scope: "row", role: "rowheader" }, opener(rows[0].id, onOpen));
-  return element("tr", { role: "row" }, id, ...rows.map((row, side) => {
-    const answer = cell("answer");
-    answer.dataset.run = names[side]; // for narrow windows, where the answers are below each other
-    if (row.answer) answer.append(foreign(row.answer, marks[side]));
-    if (row.failed || statusOf(row) !== "succeeded") answer.append(element("p", { className: "example" }, foreign(`${statusOf(row)} ${row.message}`)));
+  const hasBoth = !rows.some(({ failed }) => failed); // else all would be marked
+  const made = element("tr", { role: "row" }, id, ...rows.map((row, side) => {
+    const answer = cell("answer"), status = statusOf(row);
+    answer.dataset.run = plain(names[side]); // for narrow windows, where the answers are below each other
+    if (row.answer) answer.append(foreign(row.answer, hasBoth ? marks[side] : []));
+    if (status !== "succeeded") answer.append(element("p", { className: "example" }, element("span", { className: "bad" }, foreign(status)), " ", foreign(row.message)));
     return answer;
   }));
+  made.dataset.row = rows[0].row;
+  return made;
 }

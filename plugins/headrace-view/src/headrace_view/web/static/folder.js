@@ -1,17 +1,23 @@
 // The table of all runs: what each has done, and a button that shows it.
-import { cell } from "./rows.js";
+import { isHeld } from "./pages.js";
+import { cell, named } from "./rows.js";
 import { percent, stateOf } from "./overview.js";
 import { count, element, foreign, rate, seconds, time, usd } from "./text.js";
 
 const place = document.querySelector("#all-runs tbody");
+const shown = [];
 
+// Exchanges only the lines that are others, and none that someone selects or presses just now.
 export function showRuns(runs, onChoose) {
-  const text = JSON.stringify(runs);
-  if (place.dataset.runs === text) return;
-  place.dataset.runs = text;
-  const focused = [...place.querySelectorAll("button")].indexOf(document.activeElement);
-  place.replaceChildren(...runs.map((run) => line(run, onChoose)));
-  if (focused >= 0) place.querySelectorAll("button")[focused]?.focus();
+  runs.forEach((run, n) => {
+    const text = JSON.stringify(run), old = place.children[n];
+    if (old && (shown[n] === text || isHeld(old))) return;
+    shown[n] = text;
+    const made = line(run, onChoose), hadFocus = old?.contains(document.activeElement);
+    if (old) old.replaceWith(made);
+    else place.append(made);
+    if (hadFocus) made.querySelector("button").focus({ preventScroll: true });
+  });
 }
 
 function line(run, onChoose) {
@@ -19,16 +25,16 @@ function line(run, onChoose) {
   open.addEventListener("click", () => onChoose(run));
   const perSecond = run.status ? run.status.rate : run.rate;
   const total = run.status?.total ? ` of ${run.status.counted ? "" : "at least "}${count(run.status.total)}` : "";
-  return element("tr", {},
-    element("th", { scope: "row" }, open),
+  return element("tr", { role: "row" },
+    element("th", { scope: "row", role: "rowheader" }, open),
     cell("", stateText(run)),
-    cell("", run.since === null ? "" : time(run.since)),
-    cell("number", `${count(run.rows)}${total}`),
-    cell(run.failed ? "number bad" : "number", `${count(run.failed)}${run.failed ? ` (${percent(run.failed / run.rows)})` : ""}`),
-    cell("number", perSecond ? rate(perSecond) : ""),
-    cell("number", run.seconds ? seconds(run.seconds) : ""),
-    cell("number", run.latency.p50 === null ? "" : seconds(run.latency.p50)),
-    cell("number", run.cost === null ? "" : usd(run.cost)));
+    named("First item", run.since === null ? "" : time(run.since), ""),
+    named("Items", `${count(run.rows)}${total}`),
+    named("Failed", `${count(run.failed)}${run.failed ? ` (${percent(run.failed / run.rows)})` : ""}`, run.failed ? "number bad" : "number"),
+    named("Rate", perSecond ? rate(perSecond) : ""),
+    named("Time", run.seconds ? seconds(run.seconds) : ""),
+    named("Latency p50", run.latency.p50 === null ? "" : seconds(run.latency.p50)),
+    named("Cost", run.cost === null ? "" : usd(run.cost)));
 }
 
 function stateText(run) {

@@ -1,31 +1,50 @@
 // The top of the page: figures, what a live run does now, and the charts over time.
-import { count, element, foreign, rate, seconds, time, usd } from "./text.js";
+import { count, element, foreign, period, plain, rate, say, seconds, usd } from "./text.js";
 
 const CHARTS = [["throughput", "Throughput"], ["latency", "Latency"], ["cost", "Cost"], ["failures", "Failures"]];
 const NOW = {
-  in_flight: "Calls in flight", waiting: "Waits for", circuits: "Open circuits", limits: "Limits", engine_status: "Engine",
+  in_flight: "Calls in flight", waiting: "Waiting", circuits: "Open circuits", limits: "Limits", engine_status: "Engine",
 };
 const policy = globalThis.trustedTypes?.createPolicy("headrace-charts", { createHTML: (html) => html });
 const get = (id) => document.getElementById(id);
-const shown = new Map();
+const HOLD = 5000; // milliseconds for which a chart stays as it is after someone pointed at a value of it
+const shown = new Map(), pointed = new Map();
 
 export function showOverview(data, name) {
   const { status } = data;
-  get("state").textContent = stateOf(data);
+  say(get("state"), stateOf(data));
   get("state").className = `state ${data.live ? "alive" : ""}`;
-  get("when").textContent = data.since === null ? "" : `${time(data.since)} to ${time(data.until)}`;
-  document.title = `${count(data.rows)} rows, ${name}: headrace view`;
+  say(get("when"), data.since === null ? "" : period(data.since, data.until));
+  document.title = `${count(data.rows)} ${data.rows === 1 ? "row" : "rows"}, ${plain(name)}: headrace view`;
   get("indexing").hidden = data.indexed >= data.size;
   get("progress").value = data.size ? data.indexed / data.size : 0;
   get("progress-text").textContent =
     `Reading ${data.runs ? "the outputs" : "the output"}: ${Math.floor((100 * data.indexed) / (data.size || 1))}%. Figures and rows are of what is read.`;
-  const problem = data.error || (data.damaged ? `${count(data.damaged)} lines are no output lines, and are left out.` : "");
-  get("problem").textContent = problem;
-  get("problem").hidden = !problem;
+  showProblem(data.error || damaged(data.damaged));
   replace(get("figures"), figures(data).map(figure));
   get("live").hidden = !status;
-  if (status) replace(get("live-facts"), Object.entries(NOW).flatMap(([key, title]) => fact(title, status[key])));
+  if (status) replace(get("live-facts"), Object.entries(NOW).flatMap(([key, title]) => fact(title, nowOf(status, key))));
   showCharts(data.charts);
+}
+
+// A problem that is urgent stays in sight.
+export function showProblem(problem, isUrgent = false) {
+  say(get("problem"), plain(problem));
+  get("problem").hidden = !problem;
+  get("problem").classList.toggle("urgent", isUrgent);
+}
+
+function nowOf(status, key) {
+  if (key === "limits") return limits(status);
+  return key === "waiting" && status.waiting === status.state ? "" : status[key];
+}
+
+const damaged = (number) => !number ? "" :
+  `${count(number)} ${number === 1 ? "line is not an output line, and is" : "lines are not output lines, and are"} left out.`;
+
+export function limits({ limits }) {
+  return Object.fromEntries(Object.entries(limits ?? {}).filter(([, value]) => value !== null).map(([name, value]) =>
+    [name, name === "budget" ? `$${value}` : typeof value === "number" ? count(value) : value]));
 }
 
 export function stateOf({ status, live, killed, size, rows }) {
@@ -69,7 +88,7 @@ function figure([name, value, note]) {
 
 export function fact(title, value) {
   if (value && typeof value === "object") {
-    value = Object.entries(value).filter(([, each]) => each !== null).map(([key, each]) => `${key}: ${each}`).join(", ");
+    value = Object.entries(value).filter(([, each]) => each !== null).map(([key, each]) => `${key}: ${each}`).join("\n");
   }
   if (value === undefined || value === null || value === "") return [];
   return [element("div", {}, element("dt", {}, title), element("dd", {}, foreign(String(value))))];
@@ -79,11 +98,12 @@ function showCharts(charts) {
   const place = get("charts");
   for (const [name, title] of CHARTS) {
     const html = charts[name] ?? "";
-    if (shown.get(name) === html) continue;
-    shown.set(name, html);
     let chart = get(`chart-${name}`);
+    if (shown.get(name) === html || (chart?.matches(":hover") && Date.now() - pointed.get(name) < HOLD)) continue;
+    shown.set(name, html);
     if (!chart) {
       chart = element("div", { id: `chart-${name}` });
+      chart.addEventListener("pointermove", () => pointed.set(name, Date.now()));
       place.append(element("div", { className: "drawn" }, element("h3", {}, title), chart));
     }
     const parsed = new DOMParser().parseFromString(policy ? policy.createHTML(html) : html, "text/html");
@@ -91,10 +111,14 @@ function showCharts(charts) {
   }
 }
 
-// Exchanges the children only if their text is another: a reader of the screen is not told of the same twice.
+// Exchanges only the children whose text is another: the others may be selected just now.
 function replace(place, children) {
-  const text = children.map((child) => child.textContent).join("\n");
-  if (place.dataset.text === text) return;
-  place.dataset.text = text;
-  place.replaceChildren(...children);
+  if (place.children.length !== children.length) {
+    place.replaceChildren(...children);
+    return;
+  }
+  children.forEach((child, n) => {
+    const old = place.children[n];
+    if (old.textContent !== child.textContent) old.replaceWith(child);
+  });
 }

@@ -2,6 +2,8 @@
 import { get } from "./api.js";
 import { count, element, foreign, seconds, time, whole } from "./text.js";
 
+const LONG = 60;
+const READING = 1000; // milliseconds after which someone reads what is there: it stays where it is
 const byId = (id) => document.getElementById(id);
 
 export class RowDialog {
@@ -10,7 +12,10 @@ export class RowDialog {
     byId("row-close").addEventListener("click", () => byId("row").close());
     byId("row-previous").addEventListener("click", () => this.open(this.place - 1));
     byId("row-next").addEventListener("click", () => this.open(this.place + 1));
-    byId("row").addEventListener("close", () => this.focusBack());
+    byId("row").addEventListener("close", () => {
+      this.focusBack();
+      this.rows.catchUp();
+    });
     byId("row").addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       const scrolls = event.target.closest(".scroll") || event.altKey || event.ctrlKey || event.metaKey;
@@ -22,20 +27,28 @@ export class RowDialog {
     const row = this.rows.rows[place], run = this.rows.run;
     if (!row) return;
     this.place = place;
+    const content = byId("row-content"), buttons = [byId("row-previous"), byId("row-next")];
     byId("row-title").replaceChildren(foreign(row.id));
-    byId("row-previous").disabled = place === 0;
-    byId("row-next").disabled = place + 1 >= this.rows.rows.length;
-    const content = byId("row-content");
-    content.replaceChildren(element("p", { className: "about" }, "…"));
-    if (!byId("row").open) byId("row").showModal();
+    const focused = buttons.indexOf(document.activeElement);
+    buttons[0].disabled = place === 0;
+    buttons[1].disabled = place + 1 >= this.rows.rows.length;
+    if (focused >= 0 && buttons[focused].disabled) content.focus(); // keys go nowhere from a disabled button
+    content.ariaBusy = "true"; // the row before stays until this one is here, so that nothing flickers
+    if (!byId("row").open) {
+      content.replaceChildren();
+      byId("row").showModal();
+    }
     try {
       const found = await get(`runs/${run}/rows/${row.row}`);
       if (place !== this.place) return;
       content.replaceChildren(...sections(found));
       content.scrollTop = 0;
+      content.ariaBusy = "false";
       if (found.content) await this.showPrompt(run, row.row, place, content);
     } catch (error) {
+      if (place !== this.place) return;
       content.replaceChildren(element("p", { className: "warning" }, foreign(error.message)));
+      content.ariaBusy = "false";
     }
   }
 
@@ -43,8 +56,10 @@ export class RowDialog {
     const waiting = element("p", { className: "about" }, "Looking for the prompt in the input…");
     const made = section("Prompt", waiting);
     content.prepend(made);
-    const prompt = await get(`runs/${run}/rows/${row}/prompt`);
+    const begun = performance.now();
+    const prompt = await get(`runs/${run}/rows/${row}/prompt`).catch(({ message }) => ({ note: message, messages: [], row: [] }));
     if (place !== this.place) return;
+    const before = content.scrollHeight;
     waiting.remove();
     if (prompt.note) made.append(element("p", { className: "about" }, foreign(prompt.note)));
     for (const [role, text] of prompt.messages) made.append(element("h4", {}, foreign(role)), ...whole(text));
@@ -55,6 +70,7 @@ export class RowDialog {
       }
       made.append(element("details", {}, element("summary", {}, "Row of the input, ", foreign(prompt.input)), list));
     }
+    if (performance.now() - begun > READING) content.scrollTop += content.scrollHeight - before;
   }
 
   focusBack() {
@@ -80,7 +96,7 @@ function sections(row) {
   } else if (row.failed) made.push(section("Error", element("p", { className: "bad" }, foreign(row.code))));
   made.push(section("Call", facts(row)));
   if (row.content && row.body?.text) {
-    made.push(section("Response", element("details", {}, element("summary", {}, "Body, as it came"), ...whole({ ...row.body, json: true }))));
+    made.push(section("Response", element("details", {}, element("summary", {}, "Body"), ...whole({ ...row.body, json: true }))));
   }
   return made;
 }
@@ -92,7 +108,7 @@ function named([name, answer]) {
 function facts(row) {
   const list = element("dl", { className: "facts" });
   const values = {
-    "Status": row.status === null ? "no response" : String(row.status),
+    "HTTP status": row.status === null ? "no response" : String(row.status),
     "Request id": row.request_id,
     "Finish reason": row.reason,
     "Attempts": count(row.attempts),
@@ -101,6 +117,7 @@ function facts(row) {
     "Cost": row.cost === null ? "not known" : `$${row.cost}`,
     "Possible further cost": row.possible_cost === null ? null : `$${row.possible_cost}`,
     "Number in the output": row.line === null ? null : String(row.line),
+    "Whole id": row.id.text.length > LONG ? row.id.text : null, // the title has the beginning
   };
   for (const [name, value] of Object.entries(values)) {
     if (value) list.append(element("div", {}, element("dt", {}, name), element("dd", {}, foreign(value))));

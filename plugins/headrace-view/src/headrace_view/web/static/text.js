@@ -1,7 +1,11 @@
 // Makes elements. All text of a run is hostile: it only ever becomes the content of text nodes.
 
-// Control characters, and those that reverse text: shown by their numbers, because they could hide something.
-const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/;
+// Control characters, those that reverse text, and those without width: shown by their numbers, because they
+// could hide something.
+const INVISIBLE = new RegExp(
+  "\\r(?!\\n)|[\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e" +
+  "\\u2060-\\u2069\\ufeff\\u{e0000}-\\u{e007f}]", "u");
+const EACH = new RegExp(INVISIBLE.source, "gu"), APART = new RegExp(`(${INVISIBLE.source})`, "u");
 
 // Elements take long to lay out: a text with more of these characters has their numbers as text.
 const MOST_PARTS = 1000;
@@ -30,12 +34,14 @@ export function foreign(text, marks = []) {
 
 function visible(text) {
   if (!INVISIBLE.test(text)) return text ? [text] : [];
-  const parts = text.split(new RegExp(`(${INVISIBLE.source})`, "u"));
-  if (parts.length > MOST_PARTS) return [text.replace(new RegExp(INVISIBLE.source, "gu"), name)];
-  return parts.filter(Boolean).map((part) =>
-    part.length === 1 && INVISIBLE.test(part) ? element("span", { className: "invisible" }, name(part)) : part
-  );
+  const parts = text.split(APART);
+  if (parts.length > MOST_PARTS) return [plain(text)];
+  // A character that was split off has an odd place.
+  return parts.map((part, n) => (n % 2 ? element("span", { className: "invisible" }, name(part)) : part)).filter((part) => part !== "");
 }
+
+// Foreign text where there can be no elements: in titles, and in choices.
+export const plain = (text) => text.replace(EACH, name);
 
 const name = (character) => `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 
@@ -48,13 +54,21 @@ export function whole({ text, more, json }) {
   return parts;
 }
 
-export const count = (number) => number.toLocaleString("en");
+// Changes the text of an element only if it is another: a reader of the screen is not told of the same twice.
+export function say(place, text) {
+  if (place.textContent !== text) place.textContent = text;
+}
+
+const HUGE = 1e15;
+
+export const count = (number) => (number < HUGE ? number.toLocaleString("en") : number.toExponential(2));
 
 export function seconds(value) {
   if (value === null || value === undefined) return "not known";
+  if (value >= HUGE) return `${value.toExponential(2)} s`;
   if (value > 0 && value < 0.1) return `${(value * 1000).toPrecision(2)} ms`;
-  if (value < 10) return `${value.toFixed(2)} s`;
-  if (value < 60) return `${value.toFixed(0)} s`;
+  if (value < 9.995) return `${value.toFixed(2)} s`;
+  if (value < 59.5) return `${value.toFixed(0)} s`;
   const whole = Math.round(value), pad = (number) => String(number).padStart(2, "0");
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   return hours ? `${hours}:${pad(minutes)}:${pad(rest)}` : `${minutes}:${pad(rest)}`;
@@ -62,6 +76,7 @@ export function seconds(value) {
 
 export function usd(value) {
   if (value === null || value === undefined) return "not known";
+  if (value >= HUGE) return `$${value.toExponential(2)}`;
   const digits = value >= 1 ? 2 : value >= 0.01 || value === 0 ? 4 : 6;
   return `$${value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
 }
@@ -76,4 +91,10 @@ export function rate(perSecond) {
 
 export function time(unix) {
   return unix === null ? "" : new Date(unix * 1000).toLocaleString("sv-SE");
+}
+
+// Two times; the date of the second one is left out if it is the same.
+export function period(since, until) {
+  const [first, last] = [time(since), time(until)], [day, hour] = last.split(" ");
+  return `${first} to ${first.startsWith(`${day} `) ? hour : last}`;
 }

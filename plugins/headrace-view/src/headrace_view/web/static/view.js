@@ -1,50 +1,57 @@
 // Starts the page: which runs there are, which one is shown, and what follows it.
-import { follow, get } from "./api.js";
+import { follow, get, NO_SERVER } from "./api.js";
 import { Comparison } from "./compare.js";
 import { showControl } from "./control.js";
+import { Filters } from "./filters.js";
 import { showRuns } from "./folder.js";
-import { fact, showOverview } from "./overview.js";
+import { fact, showOverview, showProblem } from "./overview.js";
+import { Pages } from "./pages.js";
 import { RowDialog } from "./row.js";
 import { Rows } from "./rows.js";
-import { element } from "./text.js";
+import { element, foreign, plain } from "./text.js";
 
 const RELOAD = 2000;
 const byId = (id) => document.getElementById(id);
-const { runs, whole, content, control } = await get("runs"); // whole: the output that all are shards of
+// whole: the output that all runs are shards of
+const { runs, whole, content, control } = await get("runs").catch((error) => {
+  showProblem(error.message);
+  throw error;
+});
 let end = () => {}, current = runs[0], loadedAt = 0, timer;
 
-const rows = new Rows((place) => dialog.open(place), (other) => {
+const filters = new Filters(() => table().find(), (other) => {
   if (other === "") {
     comparison.end();
-    rows.makeHead();
-    rows.load();
+    rows.find();
   } else {
     rows.stop();
     const names = [current.name, runs.find(({ run }) => run === Number(other)).name];
     comparison.begin(current.run, Number(other), names);
   }
-  rows.hideFilters(comparison.isOn);
-}, () => comparison.isOn && comparison.search());
+  filters.showFields();
+});
+const rows = new Rows(filters, (place) => dialog.open(place));
 const dialog = new RowDialog(rows);
-const comparison = new Comparison(rows, (place) => dialog.open(place));
-const turn = rows.turn.bind(rows);
-rows.turn = (by) => (comparison.isOn ? undefined : turn(by));
+const comparison = new Comparison(rows, filters, (place) => dialog.open(place));
+const table = () => (comparison.isOn ? comparison : rows);
+new Pages((by) => table().turn(by));
 
 function leave() {
   end();
   clearTimeout(timer);
   comparison.end();
+  filters.stop();
   loadedAt = 0;
 }
 
 function showAll() {
   leave();
   rows.stop();
-  byId("name").textContent = whole ?? "All runs";
+  byId("name").replaceChildren(whole ? foreign(whole) : "All runs");
   byId("run").value = "all";
   for (const id of ["all-rows", "run-facts", "live"]) byId(id).hidden = true;
   byId("all-runs").hidden = false;
-  if (whole) showFacts(current.run); // all shards have the same
+  if (whole) showFacts(current.run).catch((error) => showProblem(error.message)); // all shards have the same
   end = follow("all", (data) => {
     showOverview(data, whole ?? "all runs");
     showRuns(data.runs, choose);
@@ -64,7 +71,7 @@ function choose({ run, name }) {
 }
 
 function onLost() {
-  byId("state").textContent = "the server of this page does not answer";
+  showProblem(NO_SERVER, true);
 }
 
 function show(run) {
@@ -72,15 +79,16 @@ function show(run) {
   current = run;
   byId("all-runs").hidden = true;
   byId("all-rows").hidden = false;
-  byId("name").textContent = run.name;
-  rows.begin(run.run, runs, content);
-  showFacts(run.run);
+  byId("name").replaceChildren(foreign(run.name));
+  filters.make(run.run, runs, content);
+  rows.begin(run.run, content);
+  showFacts(run.run).catch((error) => showProblem(error.message));
   end = follow(run.run, update, onLost);
 }
 
 function update(data) {
   showOverview(data, current.name);
-  rows.offer(data);
+  filters.offer(data);
   if (control) showControl(current.run, data.status);
   clearTimeout(timer);
   timer = setTimeout(refresh, Math.max(0, loadedAt + RELOAD - Date.now()));
@@ -91,7 +99,7 @@ function refresh() {
   if (!comparison.isOn) rows.refresh();
 }
 
-const option = ({ run, name }) => element("option", { value: String(run) }, name);
+const option = ({ run, name }) => element("option", { value: String(run) }, plain(name));
 
 async function showFacts(run) {
   const facts = await get(`runs/${run}/facts`);
