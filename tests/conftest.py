@@ -24,10 +24,11 @@ _SETTINGS = ("OPENAI_", "HEADRACE_")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 
-# With `--hypothesis-profile=default`, properties try a hundred examples. A slow machine is no failure.
-hypothesis.settings.register_profile(
-    "sample", max_examples=40, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
+# How many examples a property tries is said here: few in each run of the tests, and many with
+# `nox -s properties`. A slow machine is no failure.
+_SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("sample", max_examples=25, deadline=None, suppress_health_check=_SLOW)
+hypothesis.settings.register_profile("thorough", max_examples=500, deadline=None, suppress_health_check=_SLOW)
 hypothesis.settings.load_profile("sample")
 
 _LONG = (
