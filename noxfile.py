@@ -67,6 +67,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def properties(session: nox.Session) -> None:
+    """The properties alone, with twenty times the examples; `-- --hypothesis-seed=7` repeats a run."""
+    thorough = ("-m", "hypothesis", "--hypothesis-profile=thorough")
+    session.run("uv", "run", "pytest", *thorough, "tests", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """The tests, and which branches they reach; fails below the bar in pyproject.toml."""
     session.run("uv", "run", "coverage", "erase")

@@ -1,6 +1,7 @@
 """Fixtures of all tests: an environment without the caller's settings, and fake installed plugins.
 
-It also decides how the tests run: compiled modules are kept, and the longest tests begin.
+It also decides how the tests run: compiled modules are kept, the collected tests are frozen, and the longest
+begin.
 """
 
 from __future__ import annotations
@@ -17,20 +18,24 @@ from typing import Any
 import attrs
 import hypothesis
 import pytest
+from tests.frozen_tests import FrozenTests
 
 _SETTINGS = ("OPENAI_", "HEADRACE_")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 
-# With `--hypothesis-profile=default`, properties try a hundred examples. A slow machine is no failure.
-hypothesis.settings.register_profile(
-    "sample", max_examples=40, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
+# How many examples a property tries is said here: few in each run of the tests, and many with
+# `nox -s properties`. A slow machine is no failure.
+_SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("sample", max_examples=25, deadline=None, suppress_health_check=_SLOW)
+hypothesis.settings.register_profile("thorough", max_examples=500, deadline=None, suppress_health_check=_SLOW)
 hypothesis.settings.load_profile("sample")
 
 _LONG = (
     *("plugins/headrace-redis/", "plugins/headrace-pace/tests/test_pace_simulated.py"),
     *("tests/crash/", "tests/interrupts/", "tests/docs/", "tests/benchmarks/"),
+    *("tests/bulk/test_process_executor.py", "tests/cli/test_interruption.py"),
+    "plugins/headrace-view/tests/test_view_browser.py",
 )
 
 
@@ -39,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     They go to pytest's cache, and none beside the sources. The processes of pytest-xdist inherit it all.
     """
+    config.pluginmanager.register(FrozenTests())
     cache: pytest.Cache | None = getattr(config, "cache", None)
     if sys.dont_write_bytecode and cache is not None:
         with suppress(OSError):  # a checkout that cannot be written

@@ -12,7 +12,7 @@ import anyio
 import anyio.abc
 import pytest
 from anyio.lowlevel import checkpoint
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import PriorityCapacityLimiter
@@ -272,7 +272,6 @@ async def play(make: Callable[[int], Any], steps: list[tuple[str, int]], *, prio
 
 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
-@settings(max_examples=25, deadline=None)
 @given(steps=STEPS)
 def test_the_limiter_behaves_like_its_model(backend: str, steps: list[tuple[str, int]]) -> None:
     async def main() -> None:
@@ -282,7 +281,6 @@ def test_the_limiter_behaves_like_its_model(backend: str, steps: list[tuple[str,
 
 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
-@settings(max_examples=20, deadline=None)
 @given(steps=STEPS)
 def test_with_equal_priorities_it_behaves_like_anyios_limiter(
     backend: str, steps: list[tuple[str, int]]

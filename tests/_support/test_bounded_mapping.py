@@ -93,7 +93,7 @@ POLICIES: list[Callable[[], Policy]] = [
     Retry,
     Route,
 ]
-EACH = 2000
+EACH = 1200  # more than are remembered
 
 
 @pytest.mark.anyio

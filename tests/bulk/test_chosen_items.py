@@ -110,7 +110,7 @@ async def test_an_input_that_changes_during_the_run_is_noticed(products: Path) -
     assert isinstance(summary.stopped_by, InputError)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     chosen=st.lists(st.integers(0, 12), min_size=1),
     end=st.sampled_from(["\n", "\r\n", "\n\n"]),

@@ -150,7 +150,6 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 @settings(
-    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink an example takes minutes

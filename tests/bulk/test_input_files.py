@@ -91,7 +91,7 @@ def one_value(folder: Path, value: Any, kind: Any = None) -> Any:
     return row["x"]
 
 
-quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)

@@ -58,7 +58,7 @@ def test_half_a_line_at_the_end_is_removed_and_its_item_is_not_done(tmp_path: Pa
     assert out.read_bytes() == line(1) + line(2) + line(3)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(0, 400), data=st.data())
 def test_after_a_cut_anywhere_every_whole_line_is_kept(tmp_path: Path, cut: int, data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(6)))

@@ -157,8 +157,7 @@ class JournalMachine(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
+@pytest.mark.hypothesis
 def test_every_acknowledged_item_has_one_line_after_any_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(done_index, "FEWEST_LINES", 1)
-    run_state_machine_as_test(
-        JournalMachine, settings=settings(max_examples=60, stateful_step_count=30, deadline=None)
-    )
+    run_state_machine_as_test(JournalMachine, settings=settings(stateful_step_count=30, deadline=None))

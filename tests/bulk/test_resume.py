@@ -208,7 +208,7 @@ async def test_a_bad_row_far_down_stops_the_run_and_keeps_what_is_done(
 IDS = st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from(["1", "2"]), min_size=1)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sessions=st.lists(IDS, min_size=1, max_size=5))
 def test_after_any_edits_each_row_has_one_line_of_its_last_content(
     tmp_path_factory: pytest.TempPathFactory, sessions: list[dict[str, str]]

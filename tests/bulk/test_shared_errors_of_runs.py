@@ -244,7 +244,7 @@ STEPS: list[Any] = [
 ]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(range(len(STEPS))), max_size=80), st.integers(1, 7))
 def test_each_item_has_one_line_after_any_sequence_of_errors(
     tmp_path_factory: pytest.TempPathFactory, steps: list[int], max_in_flight: int

@@ -23,27 +23,29 @@ def test_one_row_for_each_number_of_calls_in_flight(headrace: Any, loop: str) ->
     assert (report["loop"], report["simulated"]) == (loop, True)
 
 
-def test_latency_is_at_least_the_endpoints(headrace: Any) -> None:
-    result = headrace.run("bench", "--calls", "20", "--in-flight", "20", "--latency", "30ms", "--json")
+def test_latency_is_at_least_the_endpoints(in_process: Any) -> None:
+    result = in_process.run("bench", "--calls", "20", "--in-flight", "20", "--latency", "30ms", "--json")
     (row,) = json.loads(result.out)["rows"]
     assert row["mean_ms"] >= 30
 
 
-def test_the_table_names_the_figure_to_compare(headrace: Any) -> None:
-    result = headrace.run(*FEW)
+def test_the_table_names_the_figure_to_compare(in_process: Any) -> None:
+    result = in_process.run(*FEW)
     assert "CPU µs/call" in result.out
     assert "simulated by a Python process on the same cores" in result.out
 
 
-def test_a_real_endpoint_is_called_only_after_confirmation(headrace: Any, endpoint: str, counts: Any) -> None:
+def test_a_real_endpoint_is_called_only_after_confirmation(
+    in_process: Any, endpoint: str, counts: Any
+) -> None:
     arguments = (*FEW, "--base-url", endpoint, "--model", "m")
     before = counts(endpoint)
-    refused = headrace.run(*arguments, input="n\n")
+    refused = in_process.run(*arguments, input="n\n")
     assert refused.code == 1
     assert "This makes 102 real calls" in refused.err
     assert counts(endpoint) == before
-    assert headrace.run(*arguments, input="y\n").code == 0
-    result = headrace.run(*arguments, "--yes")
+    assert in_process.run(*arguments, input="y\n").code == 0
+    result = in_process.run(*arguments, "--yes")
     assert result.code == 0, result.err
     assert "simulated" not in result.out
 
@@ -66,8 +68,8 @@ def test_mistakes_are_errors_before_anything_is_measured(
     assert message in result.err
 
 
-def test_an_unreachable_endpoint_is_an_error_of_one_line(headrace: Any) -> None:
-    result = headrace.run(
+def test_an_unreachable_endpoint_is_an_error_of_one_line(in_process: Any) -> None:
+    result = in_process.run(
         *FEW, "--base-url", "http://127.0.0.1:9/v1", "--model", "m", "--yes", HEADRACE_RETRY_ATTEMPTS="1"
     )
     assert result.code == 1

@@ -20,23 +20,23 @@ def spent(lines: list[dict[str, Any]]) -> Decimal:
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_budget_covers_all_sessions_and_can_be_raised(
-    headrace: Any, questions: Path, lines_of: Lines, processes: str
+    in_process: Any, questions: Path, lines_of: Lines, processes: str
 ) -> None:
     bounded = (*ASK, "--processes", processes)
-    first = headrace.run("run", "questions.csv", *bounded, "--budget", "0.005")
+    first = in_process.run("run", "questions.csv", *bounded, "--budget", "0.005")
     assert first.code == 1
     assert "because no max_tokens is set (4,096 output tokens are assumed)" in first.out
     assert "or set max_tokens" in first.out
     so_far = len(lines_of("out.jsonl"))
     # A limit of the answers does not change the run.
-    more = headrace.run("run", "questions.csv", *bounded, "--budget", "0.005", "--param", "max_tokens=60")
+    more = in_process.run("run", "questions.csv", *bounded, "--budget", "0.005", "--param", "max_tokens=60")
     assert more.code == 1, more.err
     assert "because" not in more.out
     assert len(lines_of("out.jsonl")) > so_far
     assert Decimal("0.004") < spent(lines_of("out.jsonl")) <= Decimal("0.005")
-    again = headrace.run("run", "questions.csv", *bounded, "--budget", "0.005", "--param", "max_tokens=60")
+    again = in_process.run("run", "questions.csv", *bounded, "--budget", "0.005", "--param", "max_tokens=60")
     assert "0 succeeded" in again.out
-    raised = headrace.run("run", "questions.csv", *bounded, "--budget", "1", "--param", "max_tokens=60")
+    raised = in_process.run("run", "questions.csv", *bounded, "--budget", "1", "--param", "max_tokens=60")
     assert raised.code == 0, raised.err
     assert len(lines_of("out.jsonl")) == 300
 
@@ -66,10 +66,10 @@ def test_a_dry_run_without_max_tokens_does_not_guess_the_output(in_process: Any,
 
 
 def test_a_sample_is_sent_to_estimate_the_cost(
-    headrace: Any, questions: Path, endpoint: str, counts: Callable[[str], dict[str, Any]], tmp_path: Path
+    in_process: Any, questions: Path, endpoint: str, counts: Callable[[str], dict[str, Any]], tmp_path: Path
 ) -> None:
     before = counts(endpoint)["requests"]
-    result = headrace.run("run", "questions.csv", *ASK, "--dry-run", "--sample", "20")
+    result = in_process.run("run", "questions.csv", *ASK, "--dry-run", "--sample", "20")
     assert result.code == 0, result.err
     assert counts(endpoint)["requests"] - before == 20
     assert "20 of 300 rows were sent" in result.out
@@ -79,13 +79,13 @@ def test_a_sample_is_sent_to_estimate_the_cost(
     estimate = Decimal(re.findall(r"about \$(\d\.\d+) for all", result.out)[0])
     assert not (tmp_path / "out.jsonl").exists()
     # The estimate is right, because all answers of the endpoint are similar.
-    run = headrace.run("run", "questions.csv", *ASK)
+    run = in_process.run("run", "questions.csv", *ASK)
     cost = Decimal(re.findall(r"cost       \$(\d\.\d+)", run.out)[0])
     assert abs(estimate - cost) < cost / 4
 
 
-def test_a_failed_sample_shows_its_error(headrace: Any, questions: Path) -> None:
-    result = headrace.run(
+def test_a_failed_sample_shows_its_error(in_process: Any, questions: Path) -> None:
+    result = in_process.run(
         "run", "questions.csv", *ASK, "--dry-run", "--sample", "3", OPENAI_BASE_URL="http://127.0.0.1:9/v1"
     )
     assert "0 succeeded, 3 failed" in result.out

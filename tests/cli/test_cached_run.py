@@ -11,7 +11,7 @@ import pytest
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_second_run_with_a_cache_sends_nothing(
-    headrace: Any,
+    in_process: Any,
     serving: Callable[..., Any],
     counts: Callable[[str], dict[str, Any]],
     lines_of: Callable[[str], list[dict[str, Any]]],
@@ -23,7 +23,7 @@ def test_a_second_run_with_a_cache_sends_nothing(
 
         def run(out: str) -> str:
             prompt = ("--prompt", "{id}: {text}", "--model", "deepseek-v3.2", "--processes", processes)
-            result = headrace.run("run", "questions.csv", "--out", out, *prompt, **settings)
+            result = in_process.run("run", "questions.csv", "--out", out, *prompt, **settings)
             assert result.code == 0, result.err
             output: str = result.out
             return output
@@ -48,7 +48,7 @@ def test_a_second_run_with_a_cache_sends_nothing(
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_failed_items_are_sent_past_the_cache(
-    headrace: Any,
+    in_process: Any,
     serving: Callable[..., Any],
     counts: Callable[[str], dict[str, Any]],
     questions: Path,
@@ -69,7 +69,7 @@ def test_failed_items_are_sent_past_the_cache(
                 processes,
                 *choices,
             )
-            result = headrace.run("run", "questions.csv", *prompt, *more, **settings)
+            result = in_process.run("run", "questions.csv", *prompt, *more, **settings)
             assert result.code == 1, result.out + result.err
             sent: int = counts(url)["requests"]
             return sent

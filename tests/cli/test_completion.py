@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -81,24 +82,34 @@ def shell(home: Path, name: str, *arguments: str) -> str:
     return done.stdout
 
 
-def in_bash(home: Path, line: str) -> set[str]:
-    """The completions of bash at the end of a line; FILES if it completes file names."""
-    script = f"""
+def in_bash(home: Path, *lines: str) -> list[set[str]]:
+    """The completions of bash at the end of each line; FILES if it completes file names."""
+    script = """
         eval "$(headrace completion bash)"
-        compopt() {{ [[ $2 == default ]] && COMPREPLY=(FILES); }}
+        compopt() { [[ $2 == default ]] && COMPREPLY=(FILES); }
         complete -p headrace | grep -q -- "-F _headrace_completion headrace" || exit 9
-        read -ra COMP_WORDS <<< '{line.rstrip()}'
-        {"COMP_WORDS+=('')" if line.endswith(" ") else ""}
-        COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
-        _headrace_completion headrace
-        printf '%s\\n' "${{COMPREPLY[@]}}"
     """
-    return set(shell(home, "bash", "--norc", "-c", script).split())
+    for line in lines:
+        script += f"""
+            read -ra COMP_WORDS <<< '{line.rstrip()}'
+            {"COMP_WORDS+=('')" if line.endswith(" ") else ""}
+            COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+            COMPREPLY=()
+            _headrace_completion headrace
+            echo ${{COMPREPLY[@]}}
+        """
+    found = shell(home, "bash", "--norc", "-c", script).splitlines()
+    assert len(found) == len(lines)
+    return [set(line.split()) for line in found]
 
 
-def in_fish(home: Path, line: str) -> set[str]:
-    script = f"headrace completion fish | source; complete --do-complete '{line}'"
-    return {found.split("\t")[0] for found in shell(home, "fish", "--no-config", "-c", script).splitlines()}
+def in_fish(home: Path, *lines: str) -> list[set[str]]:
+    """The completions of fish at the end of each line."""
+    completed = "".join(f"complete --do-complete '{line}'; echo =; " for line in lines)
+    script = f"headrace completion fish | source; {completed}"
+    found = shell(home, "fish", "--no-config", "-c", script).split("=\n")[:-1]
+    assert len(found) == len(lines)
+    return [{each.split("\t")[0] for each in part.splitlines()} for part in found]
 
 
 def in_zsh(home: Path, line: str) -> set[str]:
@@ -123,26 +134,33 @@ COMMANDS = {"run", "report", "chat", "demo", "serve", "bench", "plugins", "compl
 
 
 @pytest.mark.parametrize("complete", [in_bash, in_fish])
-def test_commands_including_those_of_plugins_are_completed(home: Path, complete: object) -> None:
-    assert callable(complete)
-    assert complete(home, "headrace ") >= {*COMMANDS, "greet"}
-    assert complete(home, "headrace re") == {"report"}
+def test_commands_including_those_of_plugins_are_completed(
+    home: Path, complete: Callable[..., list[set[str]]]
+) -> None:
+    commands, *others = complete(
+        home,
+        "headrace ",
+        "headrace re",
+        "headrace run --p",
+        "headrace greet --l",
+        "headrace completion ",
+        "headrace nonsense --l",
+    )
+    assert commands >= {*COMMANDS, "greet"}
     options = {"--prompt", "--prompt-file", "--param", "--priority", "--processes"}
-    assert complete(home, "headrace run --p") == options
-    assert complete(home, "headrace greet --l") == {"--loudly"}
-    assert complete(home, "headrace completion ") == {"bash", "zsh", "fish"}
-    assert complete(home, "headrace nonsense --l") == set()
+    assert others == [{"report"}, options, {"--loudly"}, {"bash", "zsh", "fish"}, set()]
 
 
 def test_bash_completes_file_names(home: Path) -> None:
-    for line in ("run ", "report ", "run x.csv --out ", "report a.jsonl --out "):
-        assert in_bash(home, f"headrace {line}") == {"FILES"}
-    assert in_bash(home, "headrace run x.csv --model ") == set()
+    lines = ("run ", "report ", "run x.csv --out ", "report a.jsonl --out ", "run x.csv --model ")
+    found = in_bash(home, *(f"headrace {line}" for line in lines))
+    assert found == [*([{"FILES"}] * 4), set()]
 
 
 def test_fish_completes_file_names(home: Path) -> None:
-    assert "answers.jsonl" in in_fish(home, "headrace report ans")
-    assert "annual report.csv" in in_fish(home, "headrace run an")
+    answers, report = in_fish(home, "headrace report ans", "headrace run an")
+    assert "answers.jsonl" in answers
+    assert "annual report.csv" in report
 
 
 def test_zsh_completes_commands_options_and_file_names(home: Path) -> None:
@@ -154,7 +172,8 @@ def test_zsh_completes_commands_options_and_file_names(home: Path) -> None:
 
 def test_a_broken_plugin_does_not_break_completion(home: Path) -> None:
     (home / "site" / "headrace_greet.py").write_text("raise RuntimeError('broken')\n", encoding="utf-8")
-    assert in_bash(home, "headrace ") >= COMMANDS
+    (commands,) = in_bash(home, "headrace ")
+    assert commands >= COMMANDS
 
 
 def test_completion_imports_no_event_loop_and_no_client(home: Path) -> None:

@@ -36,7 +36,7 @@ def packages(tmp_path: Path) -> list[dict[str, str]]:
 
 
 def test_thousands_of_debian_packages_are_sorted_into_their_sections(
-    headrace: Any, packages: list[dict[str, str]], lines_of: Callable[[str], list[dict[str, Any]]]
+    in_process: Any, packages: list[dict[str, str]], lines_of: Callable[[str], list[dict[str, Any]]]
 ) -> None:
     text = "".join(package["description"] for package in packages)
     assert len(packages) == ROWS
@@ -44,7 +44,7 @@ def test_thousands_of_debian_packages_are_sorted_into_their_sections(
     assert '"' in text
     assert not text.isascii(), "real input contains umlauts and similar characters"
     sections = sorted({package["section"] for package in packages})
-    result = headrace.run(
+    result = in_process.run(
         *("run", "packages.csv", "--out", "out.jsonl", "--model", "gpt-4.1", "--choices", ",".join(sections)),
         *("--prompt", "Which section does this package belong to?\n{id}: {description}"),
     )

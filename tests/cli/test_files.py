@@ -43,9 +43,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("name", ["in.parquet", "in.jsonl.gz", "in.csv.zst"])
 def test_a_file_and_stdin_with_the_same_content_are_the_same_run(
-    headrace: Any, files: Path, name: str
+    headrace: Any, in_process: Any, files: Path, name: str
 ) -> None:
-    result = headrace.run("run", name, *ASK, "--table", "t.csv")
+    result = in_process.run("run", name, *ASK, "--table", "t.csv")
     assert result.code == 0, result.err
     assert "  table      t.csv" in result.out
     rows = read_csv(files / "t.csv")
@@ -56,10 +56,10 @@ def test_a_file_and_stdin_with_the_same_content_are_the_same_run(
     assert (process.returncode, "before     300 done" in out) == (0, True), err
 
 
-def test_csv_and_parquet_tables_are_equal(headrace: Any, files: Path) -> None:
+def test_csv_and_parquet_tables_are_equal(in_process: Any, files: Path) -> None:
     choices = ("--choices", "rot,grün,blau")
-    assert headrace.run("run", "in.parquet", *ASK, *choices, "--table", "t.parquet").code == 0
-    assert headrace.run("run", "in.parquet", *ASK, *choices, "--table", "t.csv").code == 0
+    assert in_process.run("run", "in.parquet", *ASK, *choices, "--table", "t.parquet").code == 0
+    assert in_process.run("run", "in.parquet", *ASK, *choices, "--table", "t.csv").code == 0
     table = pyarrow.parquet.read_table(files / "t.parquet")
     rows = read_csv(files / "t.csv")
     own = ["answer", "error", "finish_reason", "attempts", "elapsed", "cost"]
@@ -72,7 +72,7 @@ def test_csv_and_parquet_tables_are_equal(headrace: Any, files: Path) -> None:
 
 
 def test_a_table_after_a_stop_a_kill_and_a_resumed_run(
-    headrace: Any, files: Path, serving: Callable[..., Any]
+    headrace: Any, in_process: Any, files: Path, serving: Callable[..., Any]
 ) -> None:
     command = ("run", "in.parquet", *ASK, "--max-in-flight", "20", "--table", "t.csv")
 
@@ -93,7 +93,7 @@ def test_a_table_after_a_stop_a_kill_and_a_resumed_run(
         assert [row["id"] for row in interrupted] == sorted(row["id"] for row in interrupted)
         assert stopped(signal.SIGKILL, len(interrupted) + 40) == -signal.SIGKILL
         assert read_csv(files / "t.csv") == interrupted
-        result = headrace.run(*command, OPENAI_BASE_URL=url)
+        result = in_process.run(*command, OPENAI_BASE_URL=url)
     assert result.code == 0, result.err
     assert [row["id"] for row in read_csv(files / "t.csv")] == [row["id"] for row in ROWS]
 
@@ -119,8 +119,8 @@ def test_an_impossible_table_is_a_mistake_before_anything_is_sent(
     assert not (files / "out.jsonl").exists()
 
 
-def test_several_processes_write_one_table(headrace: Any, files: Path) -> None:
-    result = headrace.run("run", "in.jsonl.gz", *ASK, "--processes", "2", "--table", "t.parquet")
+def test_several_processes_write_one_table(in_process: Any, files: Path) -> None:
+    result = in_process.run("run", "in.jsonl.gz", *ASK, "--processes", "2", "--table", "t.parquet")
     assert result.code == 0, result.err
     table = pyarrow.parquet.read_table(files / "t.parquet")
     assert table["id"].to_pylist() == [row["id"] for row in ROWS]

@@ -43,38 +43,38 @@ def test_pipes_of_the_shell_are_read(
     assert ids(lines_of("out.jsonl")) == {row["id"] for row in ROWS}
 
 
-def test_a_named_pipe_is_read(headrace: Any, tmp_path: Path, lines_of: Lines) -> None:
+def test_a_named_pipe_is_read(in_process: Any, tmp_path: Path, lines_of: Lines) -> None:
     os.mkfifo(tmp_path / "pipe")
     writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=[json.dumps(ROWS)])
     writer.start()
-    result = headrace.run("run", "pipe", *ASK)
+    result = in_process.run("run", "pipe", *ASK)
     writer.join()
     assert result.code == 0, result.err
     assert ids(lines_of("out.jsonl")) == {row["id"] for row in ROWS}
 
 
-def test_excel_in_a_table_out(headrace: Any, tmp_path: Path) -> None:
+def test_excel_in_a_table_out(in_process: Any, tmp_path: Path) -> None:
     book = openpyxl.Workbook()
     for row in (["id", "text", "n"], ["a", "Größe", 1], ["b", None, 2.5]):
         book.worksheets[0].append(row)
     book.save(tmp_path / "in.xlsx")
-    result = headrace.run("run", "in.xlsx", *ASK, "--table", "t.csv")
+    result = in_process.run("run", "in.xlsx", *ASK, "--table", "t.csv")
     assert result.code == 0, result.err
     header, *rows = (tmp_path / "t.csv").read_text().splitlines()
     assert header.startswith("id,text,n,answer,")
     assert [row.split(",")[:3] for row in rows] == [["a", "Größe", "1"], ["b", "", "2.5"]]
 
 
-def test_an_encoding_is_advised_and_taken(headrace: Any, tmp_path: Path, lines_of: Lines) -> None:
+def test_an_encoding_is_advised_and_taken(in_process: Any, tmp_path: Path, lines_of: Lines) -> None:
     (tmp_path / "in.csv").write_bytes(CSV.replace(",", ";").encode("cp1252"))
-    result = headrace.run("run", "in.csv", *ASK)
+    result = in_process.run("run", "in.csv", *ASK)
     assert (result.code, result.err) == (
         2,
         "headrace: in.csv:2: not UTF-8, but probably cp1252; name the encoding with --encoding\n",
     )
-    result = headrace.run("run", "in.csv", *ASK, "--encoding", "cp1252", "--dry-run")
+    result = in_process.run("run", "in.csv", *ASK, "--encoding", "cp1252", "--dry-run")
     assert "user: Q0: Größe 0" in result.out
-    assert headrace.run("run", "in.csv", *ASK, "--encoding", "cp1252").code == 0
+    assert in_process.run("run", "in.csv", *ASK, "--encoding", "cp1252").code == 0
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def answer(content: str) -> bytes:
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_an_input_that_grows_ends_the_run_with_a_line(
-    headrace: Any, tmp_path: Path, lines_of: Lines, scripted_endpoint: Callable[..., Any], processes: str
+    in_process: Any, tmp_path: Path, lines_of: Lines, scripted_endpoint: Callable[..., Any], processes: str
 ) -> None:
     path = tmp_path / "in.csv"
     path.write_text(CSV)
@@ -139,7 +139,7 @@ def test_an_input_that_grows_ends_the_run_with_a_line(
             "--table",
             "t.csv",
         )
-        result = headrace.run("run", "in.csv", *ASK, *options)
+        result = in_process.run("run", "in.csv", *ASK, *options)
         size = len(CSV.encode())
         assert result.code == 1
         assert result.out.splitlines()[-1] == (
@@ -150,6 +150,6 @@ def test_an_input_that_grows_ends_the_run_with_a_line(
         assert "  table " not in result.out
         assert ids(lines_of("out.jsonl")) == {row["id"] for row in ROWS}
         path.write_text(CSV)
-        result = headrace.run("run", "in.csv", *ASK, *options)
+        result = in_process.run("run", "in.csv", *ASK, *options)
     assert (result.code, endpoint.requests) == (0, len(ROWS))
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + len(ROWS)

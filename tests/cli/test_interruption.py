@@ -39,7 +39,12 @@ def check_complete(lines: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_calls_in_flight_and_says_how_to_continue(
-    headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines, number: signal.Signals
+    headrace: Any,
+    in_process: Any,
+    questions: Path,
+    serving: Callable[..., Any],
+    lines_of: Lines,
+    number: signal.Signals,
 ) -> None:
     with serving("--latency", "150ms") as url:
         environment = {"OPENAI_BASE_URL": url}
@@ -53,7 +58,7 @@ def test_a_signal_finishes_calls_in_flight_and_says_how_to_continue(
         done = len(lines_of("out.jsonl"))
         assert 30 <= done < 300
         assert f"{done} of 300 items done" in out
-        assert headrace.run("run", "questions.csv", *ASK, **environment).code == 0
+        assert in_process.run("run", "questions.csv", *ASK, **environment).code == 0
     check_complete(lines_of("out.jsonl"))
 
 
@@ -77,6 +82,7 @@ def test_a_second_signal_drops_calls_in_flight(
 
 def test_a_run_killed_at_random_moments_has_one_line_per_item(
     headrace: Any,
+    in_process: Any,
     questions: Path,
     serving: Callable[..., Any],
     lines_of: Lines,
@@ -95,7 +101,7 @@ def test_a_run_killed_at_random_moments_has_one_line_per_item(
             now = {line.split(b'"custom_id":"')[1][:4].decode() for line in whole}
             assert acknowledged <= now, "an item that was done is gone"
             acknowledged = now
-        result = headrace.run("run", "questions.csv", *ASK, **environment)
+        result = in_process.run("run", "questions.csv", *ASK, **environment)
         assert result.code == 0, result.err
         sent = counts(url)["requests"]
     check_complete(lines_of("out.jsonl"))
@@ -135,7 +141,7 @@ def test_the_run_waits_for_an_endpoint_that_goes_away(
 
 
 def test_items_that_failed_in_an_outage_are_sent_again_with_retry_failed(
-    headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
+    headrace: Any, in_process: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
 ) -> None:
     with serving("--latency", "50ms") as url:
         environment = {"OPENAI_BASE_URL": url, "HEADRACE_POLICIES": "cost"}  # neither retry nor breaker
@@ -148,24 +154,24 @@ def test_items_that_failed_in_an_outage_are_sent_again_with_retry_failed(
     kinds = {line["error"]["code"] for line in lines_of("out.jsonl") if line["error"]}
     assert kinds
     assert kinds <= {"connect_error", "incomplete_reply"}
-    assert headrace.run("run", "questions.csv", *ASK, "--retry-failed").code == 0
+    assert in_process.run("run", "questions.csv", *ASK, "--retry-failed").code == 0
     check_complete(lines_of("out.jsonl"))
 
 
 def test_after_a_deadline_the_same_command_continues(
-    headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
+    in_process: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
 ) -> None:
     with serving("--latency", "100ms") as url:
-        stopped = headrace.run("run", "questions.csv", *ASK, "--deadline", "700ms", OPENAI_BASE_URL=url)
+        stopped = in_process.run("run", "questions.csv", *ASK, "--deadline", "700ms", OPENAI_BASE_URL=url)
         assert (stopped.code, "Stopped: the run's deadline of 0.7 s passed" in stopped.out) == (1, True)
         assert 0 < len(lines_of("out.jsonl")) < 300
-        assert headrace.run("run", "questions.csv", *ASK, OPENAI_BASE_URL=url).code == 0
+        assert in_process.run("run", "questions.csv", *ASK, OPENAI_BASE_URL=url).code == 0
     check_complete(lines_of("out.jsonl"))
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_disk_that_becomes_full_is_one_line_and_the_same_command_continues(
-    headrace: Any, questions: Path, lines_of: Lines, processes: str
+    headrace: Any, in_process: Any, questions: Path, lines_of: Lines, processes: str
 ) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
@@ -178,7 +184,7 @@ def test_a_disk_that_becomes_full_is_one_line_and_the_same_command_continues(
     assert f"out.jsonl: File too large; {safe} items are safe there; free some space, then run" in errors
     assert "Traceback" not in errors
     assert 0 < safe < 300
-    assert headrace.run("run", "questions.csv", *ASK).code == 0
+    assert in_process.run("run", "questions.csv", *ASK).code == 0
     check_complete(lines_of("out.jsonl"))
 
 

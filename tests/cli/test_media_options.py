@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from tests.cli.conftest import CommandLine
+from tests.cli.conftest import CommandInProcess
 from tests.wire import media_files as files
 
 from headrace.cli.main import cli
@@ -113,9 +113,9 @@ def test_a_dry_run_reads_the_files_of_the_first_rows(folder: Path) -> None:
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_run_sends_the_parts_and_names_the_row_of_a_missing_file(
-    headrace: CommandLine, lines_of: Callable[[str], list[dict[str, Any]]], processes: str
+    in_process: CommandInProcess, lines_of: Callable[[str], list[dict[str, Any]]], processes: str
 ) -> None:
-    result = headrace.run(
+    result = in_process.run(
         *("run", "rows.csv", "--out", "out.jsonl", *ASK, "--max-pixels", "99", "--processes", processes),
         *("--image", "photo", "--file", "doc", "--audio", "sound"),
     )

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 
-def test_the_demo_needs_no_key_and_no_network_and_leaves_no_files(headrace: Any) -> None:
-    result = headrace.run("demo", OPENAI_API_KEY="", OPENAI_BASE_URL="")
+def test_the_demo_needs_no_key_and_no_network_and_leaves_no_files(in_process: Any) -> None:
+    result = in_process.run("demo", OPENAI_API_KEY="", OPENAI_BASE_URL="")
     assert result.code == 0, result.err
     assert "the model is simulated" in result.err
     assert "Policies: logging, otel, cost, repair, retry, breaker, pace" in result.err
@@ -23,7 +23,7 @@ def test_the_demo_needs_no_key_and_no_network_and_leaves_no_files(headrace: Any)
     assert ", 0 retries" not in result.out, "the demo shows that faults are retried"
     assert "cost       $0.0" in result.out
     assert "Bücher" in result.out
-    assert list(headrace.folder.iterdir()) == []
+    assert list(in_process.folder.iterdir()) == []
 
 
 def test_plugins_lists_version_stage_and_settings(in_process: Any) -> None:
@@ -50,9 +50,9 @@ def test_serve_has_the_api_and_exits_cleanly(serving: Callable[..., Any]) -> Non
         assert httpx.get(f"{url}/models", trust_env=False).json()["object"] == "list"
 
 
-def test_serve_on_a_port_in_use_exits_with_2(headrace: Any, endpoint: str) -> None:
+def test_serve_on_a_port_in_use_exits_with_2(in_process: Any, endpoint: str) -> None:
     port = endpoint.rpartition(":")[2].removesuffix("/v1")
-    result = headrace.run("serve", "--port", port)
+    result = in_process.run("serve", "--port", port)
     assert result.code == 2
     assert "Address already in use; port 0 takes a free one" in result.err
 
@@ -79,9 +79,9 @@ def test_without_click_the_command_names_what_to_install() -> None:
     assert result.stderr == "headrace: the command line is not installed; pip install 'headrace[standard]'\n"
 
 
-def test_chat_prints_the_answer_its_time_and_cost(headrace: Any, endpoint: str) -> None:
+def test_chat_prints_the_answer_its_time_and_cost(in_process: Any, endpoint: str) -> None:
     options = ("--model", "deepseek-v3.2", "--system", "Be brief.", "--param", "seed=1")
-    result = headrace.run("chat", "What is a headrace?", *options)
+    result = in_process.run("chat", "What is a headrace?", *options)
     assert result.code == 0, result.err
     body = {
         "model": "deepseek-v3.2",
@@ -95,7 +95,7 @@ def test_chat_prints_the_answer_its_time_and_cost(headrace: Any, endpoint: str) 
     assert result.out == whole["choices"][0]["message"]["content"] + "\n"
     assert f"{whole['usage']['prompt_tokens']} + {whole['usage']['completion_tokens']} tokens" in result.err
     assert "· $0.0" in result.err
-    quiet = headrace.run("chat", "-", "--quiet", *options, input="What is a headrace?")
+    quiet = in_process.run("chat", "-", "--quiet", *options, input="What is a headrace?")
     assert (quiet.code, quiet.out, quiet.err) == (0, result.out, "")
 
 

@@ -214,7 +214,11 @@ def test_an_interrupted_run_to_stdout_does_not_claim_that_it_continues(
 
 
 def test_an_interrupted_run_leaves_the_table_of_its_output(
-    headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Callable[[str], list[Any]]
+    headrace: Any,
+    in_process: Any,
+    questions: Path,
+    serving: Callable[..., Any],
+    lines_of: Callable[[str], list[Any]],
 ) -> None:
     ask = (*ASK, "--out", "o.csv", "--max-in-flight", "20", "--verbose")
     with serving("--latency", "100ms") as url, headrace.start(*ask, env={"OPENAI_BASE_URL": url}) as process:
@@ -227,21 +231,21 @@ def test_an_interrupted_run_leaves_the_table_of_its_output(
         ids = [row["id"] for row in csv.DictReader(file)]
     assert 0 < len(ids) < 300
     assert ids == sorted(line["custom_id"] for line in lines_of("o.csv.jsonl"))
-    again = headrace.run(*ask[:-1], "--json")
+    again = in_process.run(*ask[:-1], "--json")
     assert json.loads(again.out)["done_before"] == len(ids)
     assert (json.loads(again.out)["out"], json.loads(again.out)["table"]) == ("o.csv.jsonl", "o.csv")
 
 
-def test_only_the_items_of_a_file_are_sent(headrace: Any, questions: Path) -> None:
+def test_only_the_items_of_a_file_are_sent(in_process: Any, questions: Path) -> None:
     questions.with_name("ids.txt").write_text("Q007\nQ003\n")
     ask = (*ASK, "--out", "o.csv", "--only")
-    assert headrace.run(*ask, "ids:ids.txt").code == 0
+    assert in_process.run(*ask, "ids:ids.txt").code == 0
     assert [line[:4] for line in questions.with_name("o.csv").read_text().splitlines()[1:]] == [
         "Q003",
         "Q007",
     ]
     questions.with_name("ids.txt").write_text("Q007\nQ300\n")
-    unknown = headrace.run(*ask, "ids:ids.txt")
+    unknown = in_process.run(*ask, "ids:ids.txt")
     assert unknown.code == 2
     assert unknown.err == (
         "headrace: ids.txt:2: no item of questions.csv has the id 'Q300'; correct the ids, nothing was sent\n"
@@ -249,7 +253,7 @@ def test_only_the_items_of_a_file_are_sent(headrace: Any, questions: Path) -> No
 
 
 def test_an_output_that_is_deleted_during_the_run_is_named(
-    headrace: Any,
+    in_process: Any,
     questions: Path,
     scripted_endpoint: Callable[..., Any],
     lines_of: Callable[[str], list[Any]],
@@ -264,7 +268,7 @@ def test_an_output_that_is_deleted_during_the_run_is_named(
 
     ask = (*ASK, "--out", "out.jsonl", "--max-in-flight", "2", "--limit", "40")
     with scripted_endpoint(answer) as endpoint:
-        stopped = headrace.run(*ask, OPENAI_BASE_URL=endpoint.url)
+        stopped = in_process.run(*ask, OPENAI_BASE_URL=endpoint.url)
         assert (stopped.code, stopped.err) == (1, f"headrace: {LOST} again\n")
-        assert headrace.run(*ask, OPENAI_BASE_URL=endpoint.url).code == 0
+        assert in_process.run(*ask, OPENAI_BASE_URL=endpoint.url).code == 0
     assert len(lines_of("out.jsonl")) == 40

@@ -40,7 +40,7 @@ def test_several_processes_write_one_output_and_one_summary(
 
 
 def test_a_signal_finishes_calls_in_flight(
-    headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
+    headrace: Any, in_process: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
 ) -> None:
     with serving("--latency", "150ms") as url:
         environment = {"OPENAI_BASE_URL": url}
@@ -54,12 +54,12 @@ def test_a_signal_finishes_calls_in_flight(
         done = len(lines_of("out.jsonl"))
         assert 30 <= done < 300
         assert f"{done} of 300 items done" in out
-        assert headrace.run("run", "questions.csv", *TWO, **environment).code == 0
+        assert in_process.run("run", "questions.csv", *TWO, **environment).code == 0
     check_complete(lines_of("out.jsonl"))
 
 
 def test_workers_of_a_killed_run_exit_and_the_same_command_continues(
-    headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
+    headrace: Any, in_process: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
 ) -> None:
     with serving("--latency", "50ms") as url:
         environment = {"OPENAI_BASE_URL": url}
@@ -73,7 +73,7 @@ def test_workers_of_a_killed_run_exit_and_the_same_command_continues(
         while not all(map(has_ended, workers)):
             assert time.monotonic() < end, "workers outlive their run"
             time.sleep(0.02)
-        assert headrace.run("run", "questions.csv", *TWO, **environment).code == 0
+        assert in_process.run("run", "questions.csv", *TWO, **environment).code == 0
     check_complete(lines_of("out.jsonl"))
 
 
@@ -83,8 +83,8 @@ def test_all_processes_log_with_verbose(headrace: Any, questions: Path) -> None:
     assert result.err.count(" INFO call ok ") == 300
 
 
-def test_mistakes_with_processes_are_errors_before_anything_is_sent(headrace: Any, questions: Path) -> None:
-    result = headrace.run("run", "questions.csv", *TWO, "--max-in-flight", "1")
+def test_mistakes_with_processes_are_errors_before_anything_is_sent(in_process: Any, questions: Path) -> None:
+    result = in_process.run("run", "questions.csv", *TWO, "--max-in-flight", "1")
     assert result.code == 2
     assert "--processes 2: must be at least 1, and at most --max-in-flight 1" in result.err
-    assert headrace.run("run", "questions.csv", *ASK, "--processes", "0").code == 2
+    assert in_process.run("run", "questions.csv", *ASK, "--processes", "0").code == 2

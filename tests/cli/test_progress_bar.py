@@ -97,9 +97,9 @@ def test_a_waiting_bar_shows_the_reason_and_the_endpoint(
     assert max(len(line) for line in plain.splitlines()) <= COLUMNS
 
 
-def test_control_characters_of_an_answer_do_not_reach_the_terminal(headrace: Any) -> None:
+def test_control_characters_of_an_answer_do_not_reach_the_terminal(headrace: Any, in_process: Any) -> None:
     arguments = "Repeat \x1b]0;owned\x07\x1b[2J"
-    piped = headrace.run("chat", arguments, "--model", "m", "--quiet")
+    piped = in_process.run("chat", arguments, "--model", "m", "--quiet")
     assert "\x1b" in piped.out, "the simulated answer repeats the question; a pipe gets it unchanged"
     terminal, inner = pty.openpty()
     process = subprocess.Popen(

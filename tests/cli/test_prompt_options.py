@@ -11,7 +11,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
-from tests.cli.conftest import CommandLine
+from tests.cli.conftest import CommandInProcess
 
 from headrace.cli.main import cli
 from headrace.cli.run import run
@@ -230,14 +230,17 @@ def test_a_dry_run_shows_messages_with_parts() -> None:
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_run_sends_what_the_rows_say_and_fails_bad_rows_alone(
-    headrace: CommandLine, lines_of: Callable[[str], list[dict[str, Any]]], folder: Path, processes: str
+    in_process: CommandInProcess,
+    lines_of: Callable[[str], list[dict[str, Any]]],
+    folder: Path,
+    processes: str,
 ) -> None:
     (folder / "rows.jsonl").write_text(
         '{"id": "a", "chat": [{"role": "user", "content": "Hi"}], "tenant": "acme"}\n'
         '{"id": "b", "chat": "[]", "tenant": "acme"}\n'
         '{"id": "c", "tenant": "acme"}\n'
     )
-    result = headrace.run(
+    result = in_process.run(
         *("run", "rows.jsonl", "--out", "out.jsonl", "--model", "m", "--messages", "chat"),
         *("--on-missing", "fail-row", "--tag", "tenant=@tenant", "--processes", processes),
     )
@@ -252,9 +255,9 @@ def test_a_run_sends_what_the_rows_say_and_fails_bad_rows_alone(
     assert lines["c"]["error"]["message"].startswith("rows.jsonl:3: no column 'chat' for the messages; ")
 
 
-def test_a_sample_counts_rows_that_fail(headrace: CommandLine, folder: Path) -> None:
+def test_a_sample_counts_rows_that_fail(in_process: CommandInProcess, folder: Path) -> None:
     (folder / "rows.csv").write_text("id,name,temp\n1,hose,hot\n2,shears,1\n")
-    result = headrace.run(
+    result = in_process.run(
         *("run", "rows.csv", "--out", "out.jsonl", *ASK, "--param", "temperature=@temp", "--dry-run"),
         *("--sample", "2"),
     )

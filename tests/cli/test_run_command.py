@@ -27,37 +27,37 @@ def test_each_row_of_a_csv_has_an_answer(headrace: Any, questions: Path, lines_o
 
 
 def test_resuming_sends_no_finished_item(
-    headrace: Any, questions: Path, endpoint: str, counts: Callable[[str], dict[str, Any]]
+    in_process: Any, questions: Path, endpoint: str, counts: Callable[[str], dict[str, Any]]
 ) -> None:
-    assert headrace.run("run", "questions.csv", *ASK).code == 0
+    assert in_process.run("run", "questions.csv", *ASK).code == 0
     before = counts(endpoint)["requests"]
-    result = headrace.run("run", "questions.csv", *ASK)
+    result = in_process.run("run", "questions.csv", *ASK)
     assert result.code == 0
     assert "before     300 done, 0 of them failed" in result.out
     assert counts(endpoint)["requests"] == before
 
 
-def test_answers_are_choices(headrace: Any, questions: Path, lines_of: Lines) -> None:
-    result = headrace.run("run", "questions.csv", *ASK, "--choices", "rot, grün ,blau")
+def test_answers_are_choices(in_process: Any, questions: Path, lines_of: Lines) -> None:
+    result = in_process.run("run", "questions.csv", *ASK, "--choices", "rot, grün ,blau")
     assert result.code == 0
     assert {line["headrace"]["answer"] for line in lines_of("out.jsonl")} <= {"rot", "grün", "blau"}
 
 
-def test_a_run_over_stdin_can_be_resumed(headrace: Any, lines_of: Lines) -> None:
+def test_a_run_over_stdin_can_be_resumed(in_process: Any, lines_of: Lines) -> None:
     piped = "".join(json.dumps({"id": f"Q{n}", "text": "ä"}) + "\n" for n in range(5))
-    assert headrace.run("run", "-", *ASK, input=piped).code == 0
+    assert in_process.run("run", "-", *ASK, input=piped).code == 0
     assert len(lines_of("out.jsonl")) == 5
-    again = headrace.run("run", "-", *ASK, input=piped)
+    again = in_process.run("run", "-", *ASK, input=piped)
     assert (again.code, "before     5 done" in again.out) == (0, True)
-    longer = headrace.run("run", "-", *ASK, input=piped + '{"id": "Q5", "text": "neu"}\n')
+    longer = in_process.run("run", "-", *ASK, input=piped + '{"id": "Q5", "text": "neu"}\n')
     assert (longer.code, "6 of 6 items done" in longer.out) == (0, True)
-    changed = headrace.run("run", "-", *ASK, input=piped.replace("\\u00e4", "o"))
+    changed = in_process.run("run", "-", *ASK, input=piped.replace("\\u00e4", "o"))
     assert changed.code == 2
     assert "<stdin>:1: the row of 'Q0' has changed since it was done" in changed.err
     assert "with --changed resend" in changed.err
 
 
-def test_the_batch_format_is_input_and_output(headrace: Any, tmp_path: Path, lines_of: Lines) -> None:
+def test_the_batch_format_is_input_and_output(in_process: Any, tmp_path: Path, lines_of: Lines) -> None:
     chat = {"model": "m", "messages": [{"role": "user", "content": "Hallo"}]}
     embed = {"model": "e", "input": ["a", "b"]}
     lines = [
@@ -66,7 +66,7 @@ def test_the_batch_format_is_input_and_output(headrace: Any, tmp_path: Path, lin
         {"custom_id": "wrong", "method": "POST", "url": "/v1/nothing", "body": {"model": "m"}},
     ]
     (tmp_path / "batch.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    result = headrace.run("run", "batch.jsonl", "--out", "out.jsonl")
+    result = in_process.run("run", "batch.jsonl", "--out", "out.jsonl")
     assert result.code == 1
     assert "failures   1 status_error" in result.out
     found = {line["custom_id"]: line for line in lines_of("out.jsonl")}
@@ -77,17 +77,17 @@ def test_the_batch_format_is_input_and_output(headrace: Any, tmp_path: Path, lin
 
 
 def test_faults_are_retried_and_failures_are_sent_again_with_retry_failed(
-    headrace: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
+    in_process: Any, questions: Path, serving: Callable[..., Any], lines_of: Lines
 ) -> None:
     # Which calls fail depends on their order; without the breaker, the test does not wait for it.
     quick = {"HEADRACE_RETRY_BASE": "0.01", "HEADRACE_BREAKER_MINIMUM_CALLS": "1000"}
     with serving("--errors", "60%", "--seed", "3") as url:
-        first = headrace.run("run", "questions.csv", *ASK, OPENAI_BASE_URL=url, **quick)
+        first = in_process.run("run", "questions.csv", *ASK, OPENAI_BASE_URL=url, **quick)
     assert first.code == 1
     failed = sum(line["error"] is not None for line in lines_of("out.jsonl"))
     assert failed > 0
     assert "add --retry-failed to the same command" in first.out
-    second = headrace.run("run", "questions.csv", *ASK, "--retry-failed")
+    second = in_process.run("run", "questions.csv", *ASK, "--retry-failed")
     assert second.code == 0, second.err
     assert f"{failed} succeeded" in second.out
     lines = lines_of("out.jsonl")
@@ -113,8 +113,8 @@ def test_verbose_logs_one_line_per_call_and_no_key(headrace: Any, questions: Pat
     assert "sk-canary" not in result.err + result.out
 
 
-def test_the_key_is_in_no_file(headrace: Any, questions: Path, tmp_path: Path) -> None:
-    headrace.run("run", "questions.csv", *ASK)
+def test_the_key_is_in_no_file(in_process: Any, questions: Path, tmp_path: Path) -> None:
+    in_process.run("run", "questions.csv", *ASK)
     for path in tmp_path.iterdir():
         assert b"sk-canary" not in path.read_bytes()
 
@@ -160,13 +160,13 @@ def test_a_mistake_is_one_line_and_nothing_is_sent(
 
 
 def test_settings_come_from_a_file_and_misspelled_ones_are_named(
-    headrace: Any, questions: Path, tmp_path: Path
+    headrace: Any, in_process: Any, questions: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "headrace.toml").write_text('model = "m"\n[retry]\nattempts = 1\n')
     arguments = ("run", "questions.csv", "--prompt", "{text}", "--out", "out.jsonl")
-    assert headrace.run(*arguments).code == 0
+    assert in_process.run(*arguments).code == 0
     (tmp_path / "headrace.toml").write_text('model = "m"\n[retry]\natempts = 1\n')
-    result = headrace.run(*arguments)
+    result = in_process.run(*arguments)
     assert result.code == 2
     assert "did you mean 'attempts'?" in result.err
 
@@ -190,30 +190,30 @@ def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(
 
 
 def test_a_run_without_limit_continues_one_with_limit(
-    headrace: Any, questions: Path, lines_of: Lines
+    in_process: Any, questions: Path, lines_of: Lines
 ) -> None:
-    first = headrace.run("run", "questions.csv", *ASK, "--limit", "20", "--param", "temperature=0.3")
+    first = in_process.run("run", "questions.csv", *ASK, "--limit", "20", "--param", "temperature=0.3")
     assert "20 of 20 items done" in first.out, first.err
-    changed = headrace.run("run", "questions.csv", *ASK)
+    changed = in_process.run("run", "questions.csv", *ASK)
     assert changed.code == 2
     assert "the parameters changed since this journal began" in changed.err
-    rest = headrace.run("run", "questions.csv", *ASK, "--param", "temperature=0.3")
+    rest = in_process.run("run", "questions.csv", *ASK, "--param", "temperature=0.3")
     assert "300 of 300 items done" in rest.out, rest.err
     assert "before     20 done" in rest.out
     assert len({line["custom_id"] for line in lines_of("out.jsonl")}) == 300
 
 
 def test_a_limit_after_a_complete_run_keeps_all_lines(
-    headrace: Any, questions: Path, lines_of: Lines
+    in_process: Any, questions: Path, lines_of: Lines
 ) -> None:
-    assert headrace.run("run", "questions.csv", *ASK).code == 0
-    limited = headrace.run("run", "questions.csv", *ASK, "--limit", "20", "--retry-failed")
+    assert in_process.run("run", "questions.csv", *ASK).code == 0
+    limited = in_process.run("run", "questions.csv", *ASK, "--limit", "20", "--retry-failed")
     assert (limited.code, "20 of 20 items done" in limited.out) == (0, True), limited.err
     assert len(lines_of("out.jsonl")) == 300
 
 
-def test_a_budget_stops_the_run(headrace: Any, questions: Path) -> None:
-    result = headrace.run("run", "questions.csv", *ASK, "--budget", "0.001")
+def test_a_budget_stops_the_run(in_process: Any, questions: Path) -> None:
+    result = in_process.run("run", "questions.csv", *ASK, "--budget", "0.001")
     assert result.code == 1
     assert "the budget of 0.001 USD" in result.out
 
@@ -246,16 +246,16 @@ SCHEMA = {
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_answers_fit_a_schema(
-    headrace: Any, questions: Path, tmp_path: Path, lines_of: Lines, processes: str
+    in_process: Any, questions: Path, tmp_path: Path, lines_of: Lines, processes: str
 ) -> None:
     (tmp_path / "colour.json").write_text(json.dumps(SCHEMA))
-    result = headrace.run("run", "questions.csv", *ASK, "--schema", "colour.json", "--processes", processes)
+    result = in_process.run("run", "questions.csv", *ASK, "--schema", "colour.json", "--processes", processes)
     assert result.code == 0, result.err
     answers = [line["headrace"]["answer"] for line in lines_of("out.jsonl")]
     assert len(answers) == 300
     assert all(answer["colour"] in {"rot", "blau"} and answer["shades"] == 0 for answer in answers)
     (tmp_path / "colour.json").write_text(json.dumps(SCHEMA | {"properties": {"a": {"type": "string"}}}))
-    changed = headrace.run("run", "questions.csv", *ASK, "--schema", "colour.json")
+    changed = in_process.run("run", "questions.csv", *ASK, "--schema", "colour.json")
     assert (changed.code, "the type of the answer changed" in changed.err) == (2, True)
 
 

@@ -27,6 +27,7 @@ def variables(headrace: Any) -> Iterator[dict[str, str]]:
 
 def test_a_killed_run_can_be_continued(
     headrace: Any,
+    in_process: Any,
     questions: Path,
     variables: dict[str, str],
     lines_of: Callable[[str], list[dict[str, Any]]],
@@ -43,7 +44,7 @@ def test_a_killed_run_can_be_continued(
         process.communicate(timeout=30)
     assert 20 < len(output.read_bytes().splitlines()) < ROWS
 
-    result = headrace.run(*command, HEADRACE_HTTP2="true", **variables)
+    result = in_process.run(*command, HEADRACE_HTTP2="true", **variables)
     assert result.code == 0, result.err
     lines = lines_of("out.jsonl")
     assert sorted(line["custom_id"] for line in lines) == [f"Q{number:03}" for number in range(ROWS)]

@@ -65,11 +65,11 @@ CASES: dict[str, tuple[int, bytes, dict[str, str], str]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_shared_error_stops_the_run_and_leaves_its_items_unsent(
-    headrace: Any, rows: Path, scripted_endpoint: Callable[..., Any], lines_of: Lines, name: str
+    in_process: Any, rows: Path, scripted_endpoint: Callable[..., Any], lines_of: Lines, name: str
 ) -> None:
     status, body, headers, message = CASES[name]
     with scripted_endpoint(lambda prompt, number: (status, body, headers)) as endpoint:
-        result = headrace.run(*ASK, "--max-in-flight", str(IN_FLIGHT), OPENAI_BASE_URL=endpoint.url)
+        result = in_process.run(*ASK, "--max-in-flight", str(IN_FLIGHT), OPENAI_BASE_URL=endpoint.url)
     assert result.code == 1
     last = result.out.splitlines()[-1]
     assert last.startswith("Stopped: ")
@@ -81,10 +81,10 @@ def test_a_shared_error_stops_the_run_and_leaves_its_items_unsent(
     assert endpoint.requests <= ((3 + IN_FLIGHT + 3) * 3 if name == "page" else 3 + IN_FLIGHT)
 
 
-def test_an_endpoint_that_stays_down_is_named_in_the_last_line(headrace: Any, rows: Path) -> None:
+def test_an_endpoint_that_stays_down_is_named_in_the_last_line(in_process: Any, rows: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
-    result = headrace.run(*ASK, "--wait-for-endpoint", "1s", OPENAI_BASE_URL=url)
+    result = in_process.run(*ASK, "--wait-for-endpoint", "1s", OPENAI_BASE_URL=url)
     assert result.code == 1
     last = result.out.splitlines()[-1]
     assert "connection refused by 127.0.0.1:" in last
@@ -93,7 +93,7 @@ def test_an_endpoint_that_stays_down_is_named_in_the_last_line(headrace: Any, ro
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_after_a_quota_ran_out_the_same_command_continues(
-    headrace: Any, rows: Path, scripted_endpoint: Callable[..., Any], lines_of: Lines, processes: str
+    in_process: Any, rows: Path, scripted_endpoint: Callable[..., Any], lines_of: Lines, processes: str
 ) -> None:
     def answer(prompt: str, number: int) -> tuple[int, bytes, dict[str, str]]:
         if 500 < number < 1000:
@@ -102,12 +102,12 @@ def test_after_a_quota_ran_out_the_same_command_continues(
 
     ask = (*ASK, "--max-in-flight", str(IN_FLIGHT), "--processes", processes)
     with scripted_endpoint(answer) as endpoint:
-        first = headrace.run(*ask, OPENAI_BASE_URL=endpoint.url)
+        first = in_process.run(*ask, OPENAI_BASE_URL=endpoint.url)
         assert (first.code, endpoint.requests < 600) == (1, True), first.out
         assert "Stopped: You exceeded your current quota (POST" in first.out.splitlines()[-1]
         assert [line["error"] for line in lines_of("out.jsonl")] == [None] * 500
         endpoint.requests = 1000
-        second = headrace.run(*ask, OPENAI_BASE_URL=endpoint.url)
+        second = in_process.run(*ask, OPENAI_BASE_URL=endpoint.url)
         assert (second.code, endpoint.requests) == (0, 1000 + ROWS - 500), second.out
     texts = {
         line["custom_id"]: line["response"]["body"]["choices"][0]["message"]["content"]
@@ -117,7 +117,7 @@ def test_after_a_quota_ran_out_the_same_command_continues(
 
 
 def test_the_summary_groups_failures_with_status_and_first_message(
-    headrace: Any, rows: Path, scripted_endpoint: Callable[..., Any]
+    in_process: Any, rows: Path, scripted_endpoint: Callable[..., Any]
 ) -> None:
     def answer(prompt: str, number: int) -> tuple[int, bytes, dict[str, str]]:
         row = int(prompt.removeprefix("Text "))
@@ -128,7 +128,7 @@ def test_the_summary_groups_failures_with_status_and_first_message(
         return 200, chat(prompt), {}
 
     with scripted_endpoint(answer) as endpoint:
-        result = headrace.run(*ASK, "--limit", "30", OPENAI_BASE_URL=endpoint.url)
+        result = in_process.run(*ASK, "--limit", "30", OPENAI_BASE_URL=endpoint.url)
     assert result.code == 1
     assert "  failures   3 status_error 400: this text is too long (POST /chat/completions" in result.out
     assert "\n             3 status_error 413: no body (POST /chat/completions" in result.out
@@ -155,7 +155,7 @@ NON_ANSWERS = {
 
 
 def test_a_reply_without_an_answer_is_a_failed_item_and_exits_with_1(
-    headrace: Any, rows: Path, scripted_endpoint: Callable[..., Any], lines_of: Lines
+    in_process: Any, rows: Path, scripted_endpoint: Callable[..., Any], lines_of: Lines
 ) -> None:
     kinds = list(NON_ANSWERS)
 
@@ -168,7 +168,7 @@ def test_a_reply_without_an_answer_is_a_failed_item_and_exits_with_1(
     quick = {"HEADRACE_RETRY_BASE": "0.01"}
     with scripted_endpoint(answer) as endpoint:
         ask = (*ASK, "--max-in-flight", str(IN_FLIGHT), "--limit", "60")
-        result = headrace.run(*ask, OPENAI_BASE_URL=endpoint.url, **quick)
+        result = in_process.run(*ask, OPENAI_BASE_URL=endpoint.url, **quick)
     assert result.code == 1
     lines = {int(line["custom_id"].removeprefix("R")): line for line in lines_of("out.jsonl")}
     found = {kind: (lines[3 * place]["error"] or {}).get("code") for place, kind in enumerate(kinds)}
@@ -181,10 +181,10 @@ def test_a_reply_without_an_answer_is_a_failed_item_and_exits_with_1(
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_huge_token_count_does_not_stop_the_run(
-    headrace: Any, rows: Path, scripted_endpoint: Callable[..., Any], lines_of: Lines, processes: str
+    in_process: Any, rows: Path, scripted_endpoint: Callable[..., Any], lines_of: Lines, processes: str
 ) -> None:
     content = json.dumps(json.loads(chat("ok")) | {"usage": {"prompt_tokens": 10**25}}, indent=1).encode()
     with scripted_endpoint(lambda prompt, number: (200, content, {})) as endpoint:
-        result = headrace.run(*ASK, "--limit", "50", "--processes", processes, OPENAI_BASE_URL=endpoint.url)
+        result = in_process.run(*ASK, "--limit", "50", "--processes", processes, OPENAI_BASE_URL=endpoint.url)
     assert result.code == 0, result.err
     assert len(lines_of("out.jsonl")) == 50

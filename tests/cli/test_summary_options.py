@@ -13,12 +13,12 @@ ASK = ("run", "questions.csv", "--prompt", "{id}: {text}", "--model", "m", "--ou
 CUT = (*ASK, "--limit", "20", "--param", "max_tokens=3")
 
 
-def test_cut_off_answers_are_counted_and_fail_if_told_so(headrace: Any, questions: Path) -> None:
-    kept = headrace.run(*CUT)
+def test_cut_off_answers_are_counted_and_fail_if_told_so(in_process: Any, questions: Path) -> None:
+    kept = in_process.run(*CUT)
     assert kept.code == 0, kept.err
     assert "20 answers were cut off at the output limit; raise max_tokens" in kept.out
     options = ("--limit", "20", "--param", "max_tokens=3", "--fail-on", "length", "--processes", "2")
-    failed = headrace.run(*ASK[:-1], "failed.jsonl", *options)
+    failed = in_process.run(*ASK[:-1], "failed.jsonl", *options)
     assert failed.code == 1, failed.err
     assert "failures   20 answer_error length: the answer was cut off" in failed.out
 
@@ -31,10 +31,12 @@ def test_an_unknown_name_is_one_line_with_the_known_ones(in_process: Any, questi
     )
 
 
-def test_json_is_the_only_line_of_stdout(headrace: Any, questions: Path, serving: Callable[..., Any]) -> None:
+def test_json_is_the_only_line_of_stdout(
+    in_process: Any, questions: Path, serving: Callable[..., Any]
+) -> None:
     quick = {"HEADRACE_RETRY_ATTEMPTS": "1", "HEADRACE_BREAKER_MINIMUM_CALLS": "1000"}
     with serving("--errors", "30%") as url:
-        result = headrace.run(*ASK, "--json", "--table", "t.csv", OPENAI_BASE_URL=url, **quick)
+        result = in_process.run(*ASK, "--json", "--table", "t.csv", OPENAI_BASE_URL=url, **quick)
     found = json.loads(result.out)
     assert result.out.count("\n") == 1
     assert (result.code, found["total"], found["done"], found["table"]) == (1, 300, 300, "t.csv")
@@ -49,14 +51,14 @@ def test_quiet_prints_nothing(headrace: Any, questions: Path) -> None:
     assert (result.code, result.err, json.loads(result.out)["done_before"]) == (0, "", 300)
 
 
-def test_quiet_prints_errors(headrace: Any, questions: Path, scripted_endpoint: Callable[..., Any]) -> None:
-    mistake = headrace.run(*ASK, "--quiet", "--id-column", "nothing")
+def test_quiet_prints_errors(in_process: Any, questions: Path, scripted_endpoint: Callable[..., Any]) -> None:
+    mistake = in_process.run(*ASK, "--quiet", "--id-column", "nothing")
     assert (mistake.code, mistake.out, len(mistake.err.splitlines())) == (2, "", 1)
     with scripted_endpoint(
         lambda path, number: (401, b'{"error": {"message": "no such key"}}', {})
     ) as endpoint:
         for more in (("--quiet",), ("--quiet", "--json")):
-            stopped = headrace.run(*ASK, *more, OPENAI_BASE_URL=endpoint.url)
+            stopped = in_process.run(*ASK, *more, OPENAI_BASE_URL=endpoint.url)
             assert stopped.code == 1
             assert len(stopped.err.splitlines()) == 1
             assert stopped.err.startswith("headrace: Stopped: ")

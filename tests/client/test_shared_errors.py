@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -208,4 +207,3 @@ class Rule(RuleBasedStateMachine):
 
 
 TestRule = Rule.TestCase
-TestRule.settings = settings(max_examples=100, deadline=None)

@@ -67,7 +67,7 @@ def built(client: Any, method: str, url: str, keywords: dict[str, Any]) -> Any:
     ),
     data=st.data(),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_a_copy_equals_what_the_library_builds(
     library: ModuleType, through: Through, form: str, requests: list[tuple[Any, ...]], data: st.DataObject
 ) -> None:

@@ -73,16 +73,21 @@ def test_the_limit_is_exact(encoding: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("encodings", "content"),
+    ("encodings", "packs"),
     [
-        ("gzip", gzip.compress(bytes(100_000_000))),
-        ("deflate", zlib.compress(bytes(100_000_000))),
-        ("deflate", raw_deflate(bytes(100_000_000))),
-        ("gzip, gzip", gzip.compress(gzip.compress(bytes(100_000_000)))),
+        ("gzip", [gzip.compress]),
+        ("deflate", [zlib.compress]),
+        ("deflate", [raw_deflate]),
+        ("gzip, gzip", [gzip.compress, gzip.compress]),
     ],
     ids=["gzip", "deflate", "raw deflate", "stacked"],
 )
-def test_a_bomb_needs_no_more_memory_than_the_limit(encodings: str, content: bytes) -> None:
+def test_a_bomb_needs_no_more_memory_than_the_limit(
+    encodings: str, packs: list[Callable[[bytes], bytes]]
+) -> None:
+    content = bytes(30_000_000)
+    for pack in packs:
+        content = pack(content)
     tracemalloc.start()
     with pytest.raises(ReplyTooLarge):
         decode_body(content, encodings, 1_000_000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import StatusError
@@ -134,7 +134,6 @@ def test_rejections_of_one_moment_show_no_rate() -> None:
     assert detector.record_rejection(3 * 2 * SUSPICIOUS, 1.5, 1.5, None, 500) is RateLimitEvidence.SUSPECTED
 
 
-@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), share=st.floats(0.0, 0.3), rate=st.floats(1.0, 1000.0))
 def test_random_rejections_cause_few_tests_and_pauses(seed: int, share: float, rate: float) -> None:
     rng, sender, slowed, dominant = random.Random(seed), Sender(rate), 0, 0
@@ -147,7 +146,6 @@ def test_random_rejections_cause_few_tests_and_pauses(seed: int, share: float, r
         assert slowed <= 0.35 * 20_000
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
         st.tuples(

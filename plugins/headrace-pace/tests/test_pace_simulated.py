@@ -14,7 +14,7 @@ from headrace.testing.server import Behaviour, endpoint_process
 from headrace_pace import Pace
 from limited_endpoint import Kind, LimitedEndpoint, Meter
 
-SECONDS = 300.0
+SECONDS = 180.0
 
 
 async def load(
@@ -104,7 +104,7 @@ async def test_a_token_limit_is_used_and_kept(
 @pytest.mark.parametrize("kind", ["bucket", "window"])
 @pytest.mark.parametrize(
     ("limit", "in_flight", "latency", "seconds"),
-    [(600, 50, 0.3, 600.0), (600, 50, 3.0, 600.0), (6000, 500, 3.0, 200.0)],
+    [(600, 50, 0.3, 600.0), (600, 50, 3.0, 600.0), (6000, 500, 3.0, 100.0)],
 )
 @pytest.mark.parametrize("send_retry_after", [True, False])
 async def test_a_limit_without_headers_is_learnt_from_rejections(

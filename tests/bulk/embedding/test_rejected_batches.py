@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.bulk.embedding.test_embedding_runs import ROWS, embed
 from tests.bulk.embedding.text_endpoint import Priced, TextEndpoint
@@ -36,7 +36,6 @@ async def as_async(rows: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
         yield row
 
 
-@settings(max_examples=20)
 @given(
     bad=st.lists(st.booleans(), min_size=1, max_size=40),
     batch_size=st.integers(1, 40),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.bulk.report.answers import AnswerDistribution, Distribution
@@ -80,7 +80,6 @@ values = st.recursive(
 
 
 @given(st.lists(values, max_size=30), st.booleans())
-@settings(max_examples=40)
 def test_any_answers_are_counted_once(answers: list[Any], fixed: bool) -> None:
     texts = [answer for answer in answers if not isinstance(answer, dict)]
     for found in views_of(answers, fixed=fixed):

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.bulk.samples.conftest import SampleEndpoint
 
@@ -114,7 +114,6 @@ async def test_a_run_that_is_killed_pays_no_answer_twice(after: int, tmp_path: P
         assert journal.done == 2
 
 
-@settings(max_examples=40)
 @given(
     st.integers(1, 6), st.lists(st.sampled_from(["a", "b", "?"]), min_size=1, max_size=7), st.integers(1, 4)
 )

@@ -23,7 +23,7 @@ from headrace.bulk.template import Template
 from headrace.errors import InputError
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"))
-quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 nested = st.fixed_dictionaries({"a": st.none() | st.integers(0, 9), "b": st.lists(texts, max_size=2)})
 SCHEMA = pyarrow.schema(
     [

@@ -18,7 +18,7 @@ from headrace.errors import InputError
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"))
 names = st.from_regex(r"[a-zäß_]{3,5}( [a-z]{1,5})?", fullmatch=True)  # neither id nor custom_id
-quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120, deadline=None)
+quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
 def rows_of(folder: Path, content: str) -> list[dict[str, str]]:

@@ -26,7 +26,7 @@ NAMED = [
     "cp1252",
     "shift_jis",
 ]
-quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
 def encodable(encoding: str) -> st.SearchStrategy[str]:

@@ -23,7 +23,7 @@ from headrace.errors import InputError
 # Excel's XML has no control characters, and "_x000D_" in it is an escape.
 characters = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="_\ufffe\uffff")
 texts = st.text(characters, min_size=1).filter(lambda text: not text.startswith("="))
-quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
 def workbook(*rows: list[Any], folder: Path, formats: dict[str, str] | None = None) -> Path:

@@ -158,7 +158,7 @@ class Pool:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 @example(steps=[("begin", 0)] * 5 + [("fin", 0), ("unasked", 0), ("wait", 61), ("begin", 0), ("cancel", 1)])
 def test_no_connection_is_shared_or_lost(serve: Serve, backend: str, steps: list[tuple[str, int]]) -> None:

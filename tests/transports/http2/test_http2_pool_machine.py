@@ -177,7 +177,7 @@ def assert_nothing_left(client: Client) -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 @example(steps=[("begin", 5), ("goaway", 0), ("begin", 2), ("cancel", 1), ("close", 0)])
 @example(steps=[("begin", 1), ("answer", 0), ("begin", 5), ("begin", 5), ("goaway", 0), ("goaway", 1)])
