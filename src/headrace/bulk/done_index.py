@@ -185,15 +185,16 @@ class DoneIndex:
     def write(self) -> None:
         """Write what was added; a short output gets no index."""
         is_new = self._ids or self.described.prefix != self._written_prefix
-        if not is_new or not self._can_write or self.described.lines < FEWEST_LINES:
+        if not is_new or self.described.lines < FEWEST_LINES:
             return
-        try:
-            block = msgspec.msgpack.encode(_Block(self.described, self._ids, bytes(self._entries)))
-            self._append(_FRAME.pack(_MAGIC, len(block), zlib.crc32(block)) + block)
-        except (OSError, UnicodeEncodeError):
-            self._can_write = False
-            with suppress(OSError):
-                self._path.unlink(missing_ok=True)
+        if self._can_write:
+            try:
+                block = msgspec.msgpack.encode(_Block(self.described, self._ids, bytes(self._entries)))
+                self._append(_FRAME.pack(_MAGIC, len(block), zlib.crc32(block)) + block)
+            except (OSError, UnicodeEncodeError):
+                self._can_write = False
+                with suppress(OSError):
+                    self._path.unlink(missing_ok=True)
         self._written_prefix = self.described.prefix
         self._ids, self._entries = [], bytearray()
 
