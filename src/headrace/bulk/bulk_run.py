@@ -93,6 +93,7 @@ class BulkRun:
         self._gate = DrawingGate()
         self._executor: Executor | None = None
         self._started: float | None = None
+        self._wait: EndpointWait | None = None
         self.ended: bool = False
         self._pending = PendingResults()
         self._check = total if isinstance(total, InputCheck) else None
@@ -128,6 +129,8 @@ class BulkRun:
         self.summary.stopped_by = self.summary.stopped_by or "interrupt"
         self.summary.waiting = ""
         self._gate.stop()
+        if self.paused and not hasattr(self._executor, "stop"):
+            self._resume_executor()  # it notices that the gate is closed
 
     def pause(self) -> None:
         """Draw no more items until `resume` or `stop`; those in flight are finished and written.
@@ -141,9 +144,17 @@ class BulkRun:
             pause()
 
     def resume(self) -> None:
-        """Draw items again. If calls that began before the pause are in flight, they are finished first."""
+        """Draw items again, at once; calls that began before the pause may still be in flight.
+
+        With an executor that cannot be paused itself, these calls are finished first.
+        """
         self._gate.resume()
         self.summary.waiting = ""
+        if self._wait is not None:
+            self._wait.begin_again()
+        self._resume_executor()
+
+    def _resume_executor(self) -> None:
         resume = getattr(self._executor, "resume", None)
         if resume is not None:
             resume()
@@ -220,10 +231,9 @@ class BulkRun:
     async def _make_passes(self, executor: Executor, started: float) -> None:
         """Draw items until nothing is left, and wait for the endpoint in between."""
         summary, pending = self.summary, self._pending
-        wait = EndpointWait(self._wait_for_endpoint, started)
+        wait = self._wait = EndpointWait(self._wait_for_endpoint, started)
         while True:
-            if await self._gate.wait_while_paused():
-                wait.begin_again()
+            await self._gate.wait_while_paused()
             if self._gate.interrupted and not self.stopping:
                 await self._begin_again()
             await self._make_pass(executor, started)

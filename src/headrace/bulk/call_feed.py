@@ -111,6 +111,7 @@ class CallFeed(ItemFeed):
 
     async def __anext__(self) -> WorkItem:
         while True:
+            await self._gate.hold()
             call = self._next_further()
             if call is None:
                 call = self._take_read() if self._is_async else await self._next_new()

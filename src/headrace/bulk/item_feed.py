@@ -135,6 +135,7 @@ class ItemFeed:
 
     async def _async_items(self) -> AsyncIterator[WorkItem]:
         for unfinished in self._unfinished():
+            await self._gate.hold()
             yield unfinished
         while not self._must_stop():
             try:
@@ -146,6 +147,7 @@ class ItemFeed:
                 return
             if item is None:
                 return
+            await self._gate.hold()
             if not self._journal.is_done(item) and (work_item := self._draw(item)) is not None:
                 yield work_item
 

@@ -171,7 +171,7 @@ class Run:
         self._opened().control.pause()
 
     def resume(self) -> None:
-        """Draw items again after `pause`; calls that began before it are finished first.
+        """Draw items again after `pause`, at once; calls that began before it may still be in flight.
 
         Raises:
             ClientStateError: The run was not entered.
