@@ -21,15 +21,14 @@ from headrace.bulk.hung_calls import drop_hung_calls
 from headrace.bulk.input_check import InputCheck
 from headrace.bulk.item_feed import ItemFeed
 from headrace.bulk.item_result import ItemResult
-from headrace.bulk.journal import Journal
 from headrace.bulk.pending_results import PendingResults
 from headrace.bulk.result_store import ResultStore
-from headrace.bulk.retried_failures import check_can_retry, failed_so_far, remove_failed
+from headrace.bulk.retried_failures import RetriedFailures
 from headrace.bulk.row_calls import RowCalls, SingleCall
 from headrace.bulk.run_task import CallTask, RunTask
 from headrace.bulk.stored_results import StoredResults
 from headrace.bulk.summary import Summary
-from headrace.errors import DeadlineExceeded, JournalError, RunDetached, WorkerLost
+from headrace.errors import DeadlineExceeded, RunDetached, WorkerLost
 
 _log = logging.getLogger("headrace")
 
@@ -107,6 +106,11 @@ class BulkRun:
         self._feed = self.results.feed = self._new_feed()
         self._input = CheckedInput(task.source, self._check, self.summary, self._gate)
         self.on_replaced: Callable[[], None] = lambda: None
+        self._retried = RetriedFailures(
+            *(journal, calls, self._check, self._input, self._feed, self.summary, self._gate),
+            on_removed=lambda: self.on_replaced(),
+            notify=notify,
+        )
         self._input.count()
 
     def _new_feed(self) -> ItemFeed:
@@ -168,7 +172,7 @@ class BulkRun:
         return await cancel_items(ids, self._feed, self._executor, self._journal, self._check)
 
     def retry_failed(self) -> int:
-        """Send the failed items again in this session, once the calls in flight are finished.
+        """Send the failed items again in this session; see `RetriedFailures`.
 
         Returns:
             How many items have failed so far.
@@ -176,10 +180,13 @@ class BulkRun:
         Raises:
             ControlRefused: It is not possible in this run.
         """
-        check_can_retry(self._journal, self._calls, self._check, hasattr(self._executor, "stop"))
-        if number := failed_so_far(self.summary):
-            self._gate.interrupt()
-        return number
+        return self._retried.request(self._executor)
+
+    @property
+    def when_retried(self) -> str:
+        """When `retry_failed` sends the failed items, in words."""
+        beside = hasattr(self._executor, "draw_again")
+        return "beside those in flight" if beside else "when the calls in flight are finished"
 
     @property
     def paused(self) -> bool:
@@ -211,6 +218,7 @@ class BulkRun:
             with anyio.move_on_after(self._deadline) as scope:
                 async with task_group() as group:
                     group.start_soon(self._input.check_rest)
+                    group.start_soon(self._retried.beside_calls, executor)
                     await self._make_passes(executor, started)
                     group.cancel_scope.cancel()
                 if summary.stopped_by is None:
@@ -234,8 +242,8 @@ class BulkRun:
         wait = self._wait = EndpointWait(self._wait_for_endpoint, started)
         while True:
             await self._gate.wait_while_paused()
-            if self._gate.interrupted and not self.stopping:
-                await self._begin_again()
+            if self._retried.wanted and not self.stopping:
+                await self._retried.between_passes()
             await self._make_pass(executor, started)
             wait.note_successes(summary.succeeded)
             if self._gate.stopping.is_set():
@@ -245,7 +253,7 @@ class BulkRun:
                 return
             pause, pending.pause = pending.pause, None
             if pause is None:
-                if not self._feed.has_more and not self._gate.interrupted:
+                if not self._feed.has_more and not self._retried.wanted:
                     return
                 self._input.catch_up()
                 continue  # the error concerned these items only, or many rows needed no call
@@ -257,25 +265,6 @@ class BulkRun:
             with anyio.move_on_after(seconds):
                 await self._gate.stopping.wait()
             summary.waiting = PAUSED if self.paused else ""
-
-    async def _begin_again(self) -> None:
-        """Remove the lines of failed items, and draw from the beginning of the input what is not done."""
-        assert isinstance(self._journal, Journal)
-        assert self._check is not None
-        if not await self._input.finish_early():
-            return
-        try:
-            if await remove_failed(self._journal, self._check, self.summary):
-                cancelled = self._feed.later_cancelled(self._journal.was_removed_id)
-                self._feed = self.results.feed = self._new_feed()
-                if cancelled:
-                    self._feed.cancel(cancelled, in_flight=False)
-                self.on_replaced()
-        except JournalError as error:
-            self._notify(f"The failed items are not sent again: {error}")
-        finally:
-            self._gate.proceed()
-        self._input.count()
 
     async def _make_pass(self, executor: Executor, started: float) -> None:
         """Send the items that are not done, until the end of the input or until drawing stops early."""

@@ -13,7 +13,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
-from headrace import HeadraceError, Outcome, Request, RequestError, RunDetached
+from headrace import CallCancelled, HeadraceError, Outcome, Request, RequestError, RunDetached
 from headrace.bulk import EngineSetup, ResultHandler, WorkItem
 from headrace.plugins import encode_body, estimate_prompt_tokens, task_group
 from headrace_batch.endpoints import PartEndpoints
@@ -73,6 +73,8 @@ class BatchExecutor:
         self._unsent = anyio.Semaphore(_MOST_UNSENT)
         self._schedule = PartSchedule(options.poll, self._driver.finishing.is_set)
         self._at_once: list[WorkItem] = []
+        self._takes_rows = False
+        self._drawn_again = 0
 
     @property
     def in_flight(self) -> int:
@@ -96,9 +98,22 @@ class BatchExecutor:
         self._driver.stopping.set()
         self._schedule.note_change()
 
-    def held(self, ids: Set[str]) -> set[str]:
-        """Those of the ids whose rows are in parts; their batches cannot cancel a single one."""
-        return self._rows.held(ids)
+    def cancel_parked(self, ids: Set[str]) -> tuple[set[str], set[str]]:
+        """Let the rows of parts with these ids fail; a batch cannot cancel a single one.
+
+        Returns:
+            The ids of rows that are in no batch, and those of rows whose batch goes on.
+        """
+        unsent, sent = set[str](), set[str]()
+        for number, found in self._rows.find(ids).items():
+            part = self._ledger.parts.get(number)
+            if part is not None and part.at_endpoint:
+                sent |= found
+            else:
+                unsent |= found
+                self._driver.taken_apart.add(number)
+        self._driver.cancelled |= unsent | sent
+        return unsent, sent
 
     def pause(self) -> None:
         """Make no new batches; those at the endpoint go on, and their results are fetched."""
@@ -107,6 +122,17 @@ class BatchExecutor:
     def resume(self) -> None:
         """Make batches again."""
         self._driver.resume()
+
+    def draw_again(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem]) -> None:
+        """Draw these rows, too, and send them in new batches; if the work is ending, in the next pass."""
+        if self._takes_rows:
+            self._drawn_again += 1
+            self._group.start_soon(self._draw_again, items)
+
+    async def _draw_again(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem]) -> None:
+        await self._draw(items)
+        self._drawn_again -= 1
+        self._schedule.note_change()
 
     async def work(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem], handle: ResultHandler) -> None:
         """See `Executor.work`."""
@@ -134,7 +160,11 @@ class BatchExecutor:
             if self._setup.calls != "single":
                 items.when_waiting = self._schedule.note_change  # type: ignore[union-attr]  # a `CallFeed`
             group.start_soon(self._draw_all, items)
-            await self._follow()
+            self._takes_rows, self._drawn_again = True, 0
+            try:
+                await self._follow()
+            finally:
+                self._takes_rows = False
         await settle_ended(self._ledger, self._open_rows, self._setup.sync)
         if self._live() and (self._driver.stopping.is_set() or self._options.detach):
             raise RunDetached(
@@ -171,7 +201,7 @@ class BatchExecutor:
     @property
     def _no_row_comes(self) -> bool:
         """Whether no row comes before further results."""
-        return self._all_drawn or getattr(self._items, "is_waiting", False)
+        return not self._drawn_again and (self._all_drawn or getattr(self._items, "is_waiting", False))
 
     def _start_resumed(self) -> None:
         """Follow the parts of earlier sessions; only now is it known which of their rows were drawn."""
@@ -280,7 +310,10 @@ class BatchExecutor:
             key = PartKey(old.path, old.model, old.endpoint, round)
             needs = RowNeeds(Decimal(old.reserved) / max(1, old.rows), old.tokens // max(1, old.rows))
             for number, (item, line) in enumerate(rows):
-                if old.adopted:
+                if self._driver.take_cancelled(item.id):
+                    self._setup.drawn.unpark(item)
+                    self._fail(item, CallCancelled("cancelled before it was sent"))
+                elif old.adopted:
                     self._setup.drawn.unpark(item)
                     await self._place(item)
                 else:
@@ -292,6 +325,8 @@ class BatchExecutor:
         for each in left:
             for item, _ in each.rows:
                 self._setup.drawn.unpark(item)
+                if self._driver.take_cancelled(item.id):
+                    item.fail(CallCancelled("cancelled before it was sent"))
                 yield item
 
     def _load(self, number: int, line: int, step: int, tags: Mapping[str, str], id: str) -> Request:

@@ -67,6 +67,9 @@ class PartDriver:
         finishing: Set if batches are to be cancelled, and their rows sent as ordinary calls.
         paused: Whether the run is paused: no part is uploaded, and no batch is created.
         left: The rows without a final result.
+        cancelled: The ids of rows that were cancelled, until they have failed.
+        taken_apart: The numbers of parts with cancelled rows. If such a part is in no batch, its other rows
+            are sent in another part.
     """
 
     def __init__(
@@ -94,6 +97,8 @@ class PartDriver:
         self.paused: bool = False
         self._resumed = anyio.Event()
         self.left: list[LeftRows] = []
+        self.cancelled: set[str] = set()
+        self.taken_apart: set[int] = set()
 
     def resume(self) -> None:
         """End a pause."""
@@ -108,7 +113,22 @@ class PartDriver:
 
     def begin(self, handle: ResultHandler) -> None:
         """Hand over results to ``handle`` from now on."""
-        self._merger = PartMerger(self._setup, self._rows, self._money, handle)
+        self._merger = PartMerger(self._setup, self._rows, self._money, handle, self.take_cancelled)
+
+    def take_cancelled(self, id: str) -> bool:
+        """Whether the row with this id was cancelled; it must fail now, and may be sent again later."""
+        if id not in self.cancelled:
+            return False
+        self.cancelled.remove(id)
+        return True
+
+    def _must_be_left(self, part: Part) -> bool:
+        """Whether the rows of a part must be sent in another way, and no batch has them yet.
+
+        Rows of an earlier session may be done in another way, or not wanted now: they must not be paid.
+        """
+        unwanted = part.drawn < part.rows or part.number in self.taken_apart
+        return (self.finishing.is_set() or unwanted) and not part.at_endpoint
 
     async def drive_new(self, part: Part, unsent: anyio.Semaphore) -> None:
         """Bring a part to its end; ``unsent`` is released when it is at the endpoint."""
@@ -118,7 +138,7 @@ class PartDriver:
             await self._drive(part)
             return
         try:
-            while not (part.at_endpoint or self.stopping.is_set() or self.finishing.is_set()):
+            while not (part.at_endpoint or self.stopping.is_set() or self._must_be_left(part)):
                 if part.stage is Stage.SETTLED:  # it was too large
                     break
                 await self._take_step(part)
@@ -146,8 +166,7 @@ class PartDriver:
 
     async def _drive(self, part: Part) -> None:
         while not self.stopping.is_set() and part.stage is not Stage.SETTLED:
-            # Rows of an earlier session may be done in another way, or not wanted now: they must not be paid.
-            if (self.finishing.is_set() or part.drawn < part.rows) and not part.at_endpoint:
+            if self._must_be_left(part):
                 self._leave_rows(part, part.round)
                 await self._ledger.advance(part, Stage.SETTLED)
             elif part.next_step is Step.POLL:
@@ -166,7 +185,7 @@ class PartDriver:
             await self.wait_while_paused()
         try:
             async with self._uploads:
-                if self.stopping.is_set():
+                if self.stopping.is_set() or self._must_be_left(part):
                     return
                 if part.next_step is Step.CREATE:
                     self._setup.note_calls(True)
