@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable
 from typing import Any
 
 from headrace.client import Client
@@ -43,10 +43,10 @@ class CallMaps:
         if self._map is not None:
             self._map.resume()
 
-    async def cancel(self, indexes: Set[int]) -> None:
-        """Cancel the calls of the items with these indexes that are in flight."""
+    async def cancel(self, chosen: Callable[[Any], bool]) -> None:
+        """Cancel the calls of chosen items that are in flight."""
         if self._map is not None:
-            await self._map.cancel(lambda item: item.index in indexes)
+            await self._map.cancel(chosen)
 
     @property
     def total(self) -> float:

@@ -41,10 +41,18 @@ class WorkItem:
     line: int = 0
     call: int = 0
     tags: Mapping[str, str] = EMPTY
+    _failure: HeadraceError | None = attrs.field(default=None, init=False)
 
     @property
     def request(self) -> Request:
-        """The request; raises the error if there is none."""
+        """The request; raises the error if there is none, or if the item must fail."""
+        if self._failure is not None:
+            raise self._failure
+        return self.own_request
+
+    @property
+    def own_request(self) -> Request:
+        """The request, also of an item that must fail; raises the error if there is none."""
         request = self._request
         if isinstance(request, Request):
             return request
@@ -54,7 +62,7 @@ class WorkItem:
 
     def fail(self, error: HeadraceError) -> None:
         """Let the item fail with this error when it is sent next."""
-        self._request = error
+        self._failure = error
 
 
 ResultHandler: TypeAlias = Callable[[list[ItemResult]], None]
@@ -132,7 +140,7 @@ class LocalExecutor(ClientExecutor):
 
     async def cancel(self, indexes: Set[int]) -> None:
         """Cancel the calls of these items that are in flight; they fail with a `CallCancelled`."""
-        await self._maps.cancel(indexes)
+        await self._maps.cancel(lambda item: item.index in indexes)
 
     async def work(self, items: Iterator[WorkItem], handle: ResultHandler) -> None:
         """See `Executor.work`."""
