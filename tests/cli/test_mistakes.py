@@ -133,6 +133,14 @@ def test_names_inside_quotes_are_left_alone() -> None:
         assert with_options("'limit=3' and limit=3", ctx) == "'limit=3' and --limit 3"
 
 
+def test_messages_in_commands_of_plugins_name_the_options_of_a_run() -> None:
+    with cli.make_context("headrace", ["ctl", "out.jsonl", "pause"]) as ctx:
+        message = 'max_in_flight=3: run its command again with only="failed", or set budget='
+        assert with_options(message, ctx) == (
+            "max_in_flight=3: run its command again with --only failed, or set --budget"
+        )
+
+
 def test_settings_of_a_plugin_that_is_not_installed_name_the_distribution(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:

@@ -17,6 +17,7 @@ from headrace.bulk.control.records import read_changes
 from headrace.bulk.run_facts import read_run_facts
 from headrace.errors import CallCancelled, ControlRefused
 from headrace.policies import Send, Stage
+from headrace_cost import Cost
 
 Lines = Callable[[Path], list[dict[str, Any]]]
 pytestmark = pytest.mark.anyio
@@ -110,6 +111,17 @@ async def test_a_limit_that_is_not_valid_is_refused(
         with pytest.raises(ControlRefused, match=message):
             going.set_limit(name, value)
         assert going.snapshot().limits == {"max-in-flight": 2}
+
+
+async def test_a_value_that_a_policy_refuses_is_named_once(products: Path) -> None:
+    endpoint = HeldEndpoint()
+    async with (
+        endpoint.client([Cost(prices={}, budget="5")]) as client,
+        started(endpoint, client, products) as going,
+    ):
+        with pytest.raises(ControlRefused) as caught:
+            going.set_limit("budget", "much")
+    assert str(caught.value) == "budget='much': must be an amount in USD"
 
 
 async def test_each_change_is_logged_and_kept_in_the_sidecar(
