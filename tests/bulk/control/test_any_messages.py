@@ -54,7 +54,7 @@ class ScriptedEndpoint(FakeEndpoint):
         super().__init__()
         self._statuses = statuses
         self._second = second
-        self.paid = Counter()
+        self.paid: Counter[str] = Counter()
 
     async def _answer(self, step: object, call: Call) -> Reply:
         body, number = call.request.body or {}, len(self.attempts)

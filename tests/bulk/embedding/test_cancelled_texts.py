@@ -47,7 +47,7 @@ def embedding(client: Any, batch_size: int) -> Run:
 
 def outcomes(result: Result) -> dict[str, str | None]:
     """The code of each row, None for one that succeeded."""
-    return {line.custom_id: line.error and line.error.code for line in result}
+    return {line.custom_id: None if line.error is None else line.error.code for line in result}
 
 
 def costs(result: Result) -> Decimal:
