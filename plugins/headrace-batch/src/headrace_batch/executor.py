@@ -13,9 +13,10 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
-from headrace import CallCancelled, HeadraceError, Outcome, Request, RequestError, RunDetached
+from headrace import HeadraceError, Outcome, Request, RequestError, RunDetached
 from headrace.bulk import EngineSetup, ResultHandler, WorkItem
 from headrace.plugins import encode_body, estimate_prompt_tokens, task_group
+from headrace_batch.cancelled_rows import CancelledRows, not_sent
 from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
 from headrace_batch.one_error import one_error
@@ -67,7 +68,10 @@ class BatchExecutor:
         self._money = money
         self._open_rows = open_rows
         self._rows = WaitingRows(waiting, lambda *place: functools.partial(self._load, *place))
-        self._driver = PartDriver(setup, options, ledger, endpoints, money, self._rows, open_rows)
+        self._cancelled = CancelledRows(self._rows, ledger)
+        self._driver = PartDriver(
+            setup, options, ledger, endpoints, money, self._rows, open_rows, self._cancelled
+        )
         self._builder = PartBuilder(ledger, options, self._rows, self._planned)
         self._resumed = {number: ledger.parts[number] for number in open_rows.undone}
         self._unsent = anyio.Semaphore(_MOST_UNSENT)
@@ -99,21 +103,8 @@ class BatchExecutor:
         self._schedule.note_change()
 
     def cancel_parked(self, ids: Set[str]) -> tuple[set[str], set[str]]:
-        """Let the rows of parts with these ids fail; a batch cannot cancel a single one.
-
-        Returns:
-            The ids of rows that are in no batch, and those of rows whose batch goes on.
-        """
-        unsent, sent = set[str](), set[str]()
-        for number, found in self._rows.find(ids).items():
-            part = self._ledger.parts.get(number)
-            if part is not None and part.at_endpoint:
-                sent |= found
-            else:
-                unsent |= found
-                self._driver.taken_apart.add(number)
-        self._driver.cancelled |= unsent | sent
-        return unsent, sent
+        """Let the rows of parts with these ids fail; see `CancelledRows.add`."""
+        return self._cancelled.add(ids)
 
     def pause(self) -> None:
         """Make no new batches; those at the endpoint go on, and their results are fetched."""
@@ -310,9 +301,9 @@ class BatchExecutor:
             key = PartKey(old.path, old.model, old.endpoint, round)
             needs = RowNeeds(Decimal(old.reserved) / max(1, old.rows), old.tokens // max(1, old.rows))
             for number, (item, line) in enumerate(rows):
-                if self._driver.take_cancelled(item.id):
+                if self._cancelled.take(item.id):
                     self._setup.drawn.unpark(item)
-                    self._fail(item, CallCancelled("cancelled before it was sent"))
+                    self._fail(item, not_sent())
                 elif old.adopted:
                     self._setup.drawn.unpark(item)
                     await self._place(item)
@@ -325,8 +316,8 @@ class BatchExecutor:
         for each in left:
             for item, _ in each.rows:
                 self._setup.drawn.unpark(item)
-                if self._driver.take_cancelled(item.id):
-                    item.fail(CallCancelled("cancelled before it was sent"))
+                if self._cancelled.take(item.id):
+                    item.fail(not_sent())
                 yield item
 
     def _load(self, number: int, line: int, step: int, tags: Mapping[str, str], id: str) -> Request:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import aclosing
 from decimal import Decimal
 
@@ -14,6 +13,7 @@ import msgspec
 from headrace import CallCancelled, CallError, Headers, HeadraceError, Outcome, Reply, Request
 from headrace.bulk import EngineSetup, ItemResult, ResultHandler, WorkItem
 from headrace_batch.batch_api import PartEndpoint
+from headrace_batch.cancelled_rows import CancelledRows
 from headrace_batch.dialect import BatchView
 from headrace_batch.part import Part
 from headrace_batch.part_file import custom_id_of
@@ -52,7 +52,7 @@ class PartMerger:
         rows: The rows that wait, by part.
         money: Prices answers.
         handle: Gets the results.
-        take_cancelled: Whether the row with an id was cancelled, so that its answer is dropped.
+        cancelled: The rows that were cancelled; their answers are dropped.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class PartMerger:
         rows: WaitingRows,
         money: PartMoney,
         handle: ResultHandler,
-        take_cancelled: Callable[[str], bool],
+        cancelled: CancelledRows,
     ) -> None:
         self._setup = setup
         self._rows = rows
         self._money = money
         self._handle = handle
-        self._take_cancelled = take_cancelled
+        self._cancelled_rows = cancelled
         self._turn = anyio.Lock()
 
     async def merge(self, part: Part, batch: BatchView, endpoint: PartEndpoint, *, final: bool) -> Merged:
@@ -144,7 +144,7 @@ class _Merge:
         self._setup, self._money = merger._setup, merger._money
         self._rows = RowsById(merger._rows.take(part.number))
         self._handle = merger._handle
-        self._take_cancelled = merger._take_cancelled
+        self._cancelled_rows = merger._cancelled_rows
         self._part = part
         self._calls = endpoint.calls
         self._content = endpoint.api.content
@@ -194,7 +194,7 @@ class _Merge:
 
     def _outcome(self, item: WorkItem, line: ResultLine) -> Outcome | None:
         """What a call with this result would have returned; None if the row must be tried again."""
-        status, is_cancelled = line.status, self._take_cancelled(item.id)
+        status, is_cancelled = line.status, self._cancelled_rows.take(item.id)
         if is_cancelled and (status is None or status >= 300):
             return self._cancelled(item)
         if not self._final and (status is None or status >= 500 or status in {408, 409, 429}):
@@ -243,7 +243,7 @@ class _Merge:
         self._results += self._failed
         self._failed = []
         for row in self._rows.take_rest():
-            if self._take_cancelled(row.item.id):
+            if self._cancelled_rows.take(row.item.id):
                 self._results.append(self._finish(row, self._cancelled(row.item)))
                 continue
             if not self._final:

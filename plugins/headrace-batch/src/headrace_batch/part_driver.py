@@ -12,6 +12,7 @@ import anyio.abc
 import attrs
 
 from headrace.bulk import EngineSetup, ResultHandler
+from headrace_batch.cancelled_rows import CancelledRows
 from headrace_batch.dialect import BatchState
 from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
@@ -61,15 +62,13 @@ class PartDriver:
         money: The budget.
         rows: The rows that wait, by part.
         open_rows: The rows of parts that earlier sessions have left.
+        cancelled: The rows that were cancelled.
 
     Attributes:
         stopping: Set if the session must leave.
         finishing: Set if batches are to be cancelled, and their rows sent as ordinary calls.
         paused: Whether the run is paused: no part is uploaded, and no batch is created.
         left: The rows without a final result.
-        cancelled: The ids of rows that were cancelled, until they have failed.
-        taken_apart: The numbers of parts with cancelled rows. If such a part is in no batch, its other rows
-            are sent in another part.
     """
 
     def __init__(
@@ -81,6 +80,7 @@ class PartDriver:
         money: PartMoney,
         rows: WaitingRows,
         open_rows: OpenRows,
+        cancelled: CancelledRows,
     ) -> None:
         self._setup = setup
         self._options = options
@@ -89,6 +89,7 @@ class PartDriver:
         self._money = money
         self._rows = rows
         self._open_rows = open_rows
+        self._cancelled = cancelled
         self._steps = PartSteps(setup.run_id, ledger)
         self._uploads = anyio.CapacityLimiter(_UPLOADS)
         self._part_ended = anyio.Event()
@@ -97,8 +98,6 @@ class PartDriver:
         self.paused: bool = False
         self._resumed = anyio.Event()
         self.left: list[LeftRows] = []
-        self.cancelled: set[str] = set()
-        self.taken_apart: set[int] = set()
 
     def resume(self) -> None:
         """End a pause."""
@@ -113,21 +112,14 @@ class PartDriver:
 
     def begin(self, handle: ResultHandler) -> None:
         """Hand over results to ``handle`` from now on."""
-        self._merger = PartMerger(self._setup, self._rows, self._money, handle, self.take_cancelled)
-
-    def take_cancelled(self, id: str) -> bool:
-        """Whether the row with this id was cancelled; it must fail now, and may be sent again later."""
-        if id not in self.cancelled:
-            return False
-        self.cancelled.remove(id)
-        return True
+        self._merger = PartMerger(self._setup, self._rows, self._money, handle, self._cancelled)
 
     def _must_be_left(self, part: Part) -> bool:
         """Whether the rows of a part must be sent in another way, and no batch has them yet.
 
         Rows of an earlier session may be done in another way, or not wanted now: they must not be paid.
         """
-        unwanted = part.drawn < part.rows or part.number in self.taken_apart
+        unwanted = part.drawn < part.rows or self._cancelled.are_in(part)
         return (self.finishing.is_set() or unwanted) and not part.at_endpoint
 
     async def drive_new(self, part: Part, unsent: anyio.Semaphore) -> None:
