@@ -119,7 +119,7 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(chosen=st.sets(st.integers(0, TOTAL - 1)))
     def remove(self, chosen: set[int]) -> None:
         removed = [each for each in self.lines if each[0] in chosen]
-        assert self.journal.remove({f"q{index}" for index in chosen}.__contains__) == len(removed)
+        assert len(self.journal.remove({f"q{index}" for index in chosen}.__contains__)) == len(removed)
         self.lines = [each for each in self.lines if each not in removed]
         for index, _ in removed:
             self.known.pop(index, None)

@@ -43,6 +43,14 @@ class PartDriver:
         self._steps = PartSteps(session.setup.run_id, session.ledger)
         self._uploads = anyio.CapacityLimiter(_UPLOADS)
 
+    def _must_be_left(self, part: Part) -> bool:
+        """Whether the rows of a part must be sent in another way, and no batch has them yet.
+
+        Rows of an earlier session may be done in another way, or not wanted now: they must not be paid.
+        """
+        unwanted = part.drawn < part.rows or self._session.cancelled.are_in(part)
+        return (self._signals.finishing.is_set() or unwanted) and not part.at_endpoint
+
     async def drive_new(self, part: Part, unsent: anyio.Semaphore) -> None:
         """Bring a part to its end; ``unsent`` is released when it is at the endpoint."""
         if not self._admission.admit_nowait(part):
@@ -51,7 +59,7 @@ class PartDriver:
             await self._drive(part)
             return
         try:
-            while not (part.at_endpoint or self._signals.is_ending):
+            while not (part.at_endpoint or self._signals.stopping.is_set() or self._must_be_left(part)):
                 if part.stage is Stage.SETTLED:  # it was too large
                     break
                 await self._take_step(part)
@@ -78,10 +86,8 @@ class PartDriver:
         await self._drive(part)
 
     async def _drive(self, part: Part) -> None:
-        signals = self._signals
-        while not signals.stopping.is_set() and part.stage is not Stage.SETTLED:
-            # Rows of an earlier session may be done in another way, or not wanted now: they must not be paid.
-            if (signals.finishing.is_set() or part.drawn < part.rows) and not part.at_endpoint:
+        while not self._signals.stopping.is_set() and part.stage is not Stage.SETTLED:
+            if self._must_be_left(part):
                 await self._settling.leave(part)
             elif part.next_step is Step.POLL:
                 if not await self._poll(part):
@@ -99,7 +105,7 @@ class PartDriver:
             await self._signals.wait_while_paused()
         try:
             async with self._uploads:
-                if self._signals.stopping.is_set():
+                if self._signals.stopping.is_set() or self._must_be_left(part):
                     return
                 if part.next_step is Step.CREATE:
                     self._setup.note_calls(True)
