@@ -71,7 +71,10 @@ class PartDriver:
         """Bring a part of an earlier session to its end, unless this session has none of its rows."""
         if not self._session.open_rows.undone[part.number]:
             if part.batch is not None and part.stage is Stage.CREATED and not part.adopted:
-                await self._cancel(part, part.batch)
+                async with self._signals.until(self._signals.stopping):
+                    await self._cancel(part, part.batch)
+                if self._signals.stopping.is_set():
+                    return
             if part.stage is not Stage.CREATING:
                 await self._ledger.advance(part, Stage.SETTLED)
                 return
@@ -89,14 +92,18 @@ class PartDriver:
         while not self._signals.stopping.is_set() and part.stage is not Stage.SETTLED:
             if self._must_be_left(part):
                 await self._settling.leave(part)
-            elif part.next_step is Step.POLL:
-                if not await self._poll(part):
-                    return
-            elif part.next_step is Step.MERGE:
-                await self._merge(part)
-                return
-            else:
+            elif part.next_step not in {Step.POLL, Step.MERGE}:
                 await self._take_step(part)
+            elif not await self._wait_or_merge(part):
+                return
+
+    async def _wait_or_merge(self, part: Part) -> bool:
+        """Wait for a batch, or merge its results; False if no other step follows."""
+        async with self._signals.until(self._signals.stopping):
+            if part.next_step is Step.POLL:
+                return await self._poll(part)
+            await self._merge(part)
+        return False
 
     async def _take_step(self, part: Part) -> None:
         if part.next_step in {Step.UPLOAD, Step.CREATE}:
@@ -110,14 +117,17 @@ class PartDriver:
                 if part.next_step is Step.CREATE:
                     self._setup.note_calls(True)
                 api = self._session.endpoints.at(part.endpoint).api
-                if part.next_step is Step.UPLOAD:  # it may take long, and nothing is lost without it
-                    async with self._signals.until(self._signals.finishing):
-                        await self._steps.take(part, api)
-                else:
+                async with self._signals.until(*self._interrupts(part.next_step)):
                     await self._steps.take(part, api)
         except StepFailed as error:
             if not await self._settling.handle_refusal(part, refusal_of_step(error, part.rows)):
                 raise
+
+    def _interrupts(self, step: Step) -> tuple[anyio.Event, ...]:
+        """What interrupts a step: an upload may take long, and a search sends nothing."""
+        if step is Step.CREATE:
+            return ()
+        return (self._signals.finishing if step is Step.UPLOAD else self._signals.stopping,)
 
     async def _poll(self, part: Part) -> bool:
         """Wait until a batch has ended; False if the session leaves before."""
