@@ -21,6 +21,7 @@ from headrace_batch.part_builder import PartBuilder
 from headrace_batch.part_driver import PartDriver
 from headrace_batch.part_schedule import PartSchedule
 from headrace_batch.part_settling import PartSettling
+from headrace_batch.part_steps import BatchMissing
 from headrace_batch.recovery import settle_ended
 from headrace_batch.row_placing import ROWS_PER_TURN, RowPlacing
 from headrace_batch.session import BatchSession
@@ -110,7 +111,7 @@ class BatchExecutor:
                 await self._work(items)
                 group.cancel_scope.cancel()
         except HeadraceError as error:
-            if self._live() and not isinstance(error, RunDetached):
+            if self._live() and not isinstance(error, (RunDetached, BatchMissing)):
                 going_on = self._going_on()
                 self._setup.notify(f"{going_on} Run the same command again when this is mended:")
             raise
