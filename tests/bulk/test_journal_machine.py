@@ -119,11 +119,24 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(chosen=st.sets(st.integers(0, TOTAL - 1)))
     def remove(self, chosen: set[int]) -> None:
         removed = [each for each in self.lines if each[0] in chosen]
-        assert self.journal.remove({f"q{index}" for index in chosen}.__contains__) == len(removed)
+        assert len(self.journal.remove({f"q{index}" for index in chosen}.__contains__)) == len(removed)
         self.lines = [each for each in self.lines if each not in removed]
         for index, _ in removed:
             self.known.pop(index, None)
             assert self.journal.was_removed(Item(index, 1, f"q{index}", {}))
+
+    @rule(batches=st.lists(BATCH, max_size=3))
+    def retry_failed(self, batches: list[list[tuple[int, bool]]]) -> None:
+        self.reopen()
+        for batch in [*batches, []]:
+            self.append(batch)
+            self.journal.note_session()
+            self.known = dict(self.lines)
+            failed = {index for index, failed in self.lines if failed}
+            assert set(self.journal.remove(self.journal.has_failed)) == {f"q{index}" for index in failed}
+            self.lines = [each for each in self.lines if not each[1]]
+            self.known = dict(self.lines)
+            assert all(self.journal.was_removed(Item(index, 1, f"q{index}", {})) for index in failed)
 
     @rule(chance=CHANCE)
     def crash_while_removing(self, chance: float) -> None:

@@ -96,7 +96,7 @@ def test_the_rate_of_now_is_that_of_the_last_looks() -> None:
     assert history.sparkline(0) == history.sparkline(-5) == ""
 
 
-def test_the_status_of_an_output_has_its_totals(tmp_path: Path) -> None:
+def test_the_status_of_an_output_has_its_totals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out.jsonl"
     endpoint = FakeEndpoint("a", 400, otherwise=Answer("b"))
     blocking.run(
@@ -108,7 +108,9 @@ def test_the_status_of_an_output_has_its_totals(tmp_path: Path) -> None:
         max_in_flight=1,
         transport=MemoryTransport(endpoint.handle),
     )
-    status = read_status(out)
+    monkeypatch.chdir(tmp_path)
+    status = read_status("out.jsonl")
+    assert status["out"] == str(out)
     assert (status["done"], status["succeeded"], status["failed"], status["state"]) == (5, 4, 1, "ended")
     assert dict(status_rows(status))["Items"] == "5 of at least 5 done"
     assert "In flight" not in dict(status_rows(status))

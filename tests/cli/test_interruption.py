@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -60,6 +61,21 @@ def test_a_signal_finishes_calls_in_flight_and_says_how_to_continue(
         assert f"{done} of 300 items done" in out
         assert in_process.run("run", "questions.csv", *ASK, **environment).code == 0
     check_complete(lines_of("out.jsonl"))
+
+
+def test_a_signal_ends_a_session_that_is_not_open_yet(headrace: Any, questions: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environment = {"OPENAI_BASE_URL": f"http://127.0.0.1:{silent.getsockname()[1]}/v1"}
+        command = ("run", "questions.csv", *ASK, "--engine", "batch")
+        with headrace.start(*command, env=environment) as process:
+            silent.settimeout(30)
+            for _ in range(2):  # the engine asks for batches, and would ask again for minutes
+                silent.accept()[0].close()
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "300 of 300 items are left unsent" in out, err
 
 
 def test_a_second_signal_drops_calls_in_flight(

@@ -139,6 +139,14 @@ def test_advice_about_another_command_names_its_option() -> None:
     assert said == "limit=3: run its command again with --only failed"
 
 
+def test_messages_in_commands_of_plugins_name_the_options_of_a_run() -> None:
+    with cli.make_context("headrace", ["ctl", "out.jsonl", "pause"]) as ctx:
+        message = 'max_in_flight=3: run its command again with only="failed", or set budget='
+        assert with_options(message, ctx) == (
+            "max_in_flight=3: run its command again with --only failed, or set --budget"
+        )
+
+
 def test_settings_of_a_plugin_that_is_not_installed_name_the_distribution(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:

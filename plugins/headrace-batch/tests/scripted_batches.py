@@ -45,6 +45,8 @@ class ScriptedBatches:
         max_bytes: The most bytes of a file.
         max_input_bytes: The most bytes of a file of which a batch is made.
         expiring: Whether batches expire when half of their rows are answered.
+        rejected: How many more times calls with these ids are answered with an error of the request, and not
+            billed.
         rejects_n: Whether requests for several answers are not valid.
         refusal: The code with which all batches are refused.
         lines_of: Changes the files with results.
@@ -64,6 +66,7 @@ class ScriptedBatches:
     max_bytes: int = 1_000_000
     max_input_bytes: int = 1_000_000
     expiring: bool = False
+    rejected: Counter[str] = attrs.field(factory=Counter)
     rejects_n: bool = False
     refusal: str = ""
     lines_of: Any = None
@@ -138,6 +141,10 @@ class ScriptedBatches:
             self.rounds[id] += 1
             if self.rejects_n and "n" in line["body"]:
                 body = {"error": {"message": "unknown parameter n", "code": None}}
+                result = {"custom_id": id, "response": {"status_code": 400, "body": body}, "error": None}
+            elif self.rejected[id] > 0:
+                self.rejected[id] -= 1
+                body = {"error": {"message": "too long", "code": None}}
                 result = {"custom_id": id, "response": {"status_code": 400, "body": body}, "error": None}
             elif cancelled:
                 result = self.form.error_line(id, "batch_cancelled")

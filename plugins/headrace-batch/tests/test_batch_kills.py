@@ -51,14 +51,29 @@ def other_batch(form: OpenAIForm) -> bytes:
 
 
 def session(
-    endpoint: ScriptedBatches, out: Path, clock: trio.testing.MockClock, kind: str, adopt: Sequence[str]
+    endpoint: ScriptedBatches,
+    out: Path,
+    clock: trio.testing.MockClock,
+    kind: str,
+    adopt: Sequence[str],
+    retry_every: float | None,
 ) -> bool:
-    """One session of the run; returns whether it ended by itself."""
+    """One session of the run; returns whether it ended by itself, and no row has failed."""
+    failed = 0
 
     async def main() -> None:
+        nonlocal failed
         async with client_of(endpoint) as client:
             engine = BatchEngine(max_requests=5, adopt=adopt)
-            await headrace.run(client, ROWS, out=out, id_column="id", engine=engine, **KINDS[kind][0])
+            going = headrace.run(client, ROWS, out=out, id_column="id", engine=engine, **KINDS[kind][0])
+            if retry_every is None:
+                await going
+                return
+            async with going:
+                while going.snapshot().state != "ended":
+                    going.retry_failed()
+                    await trio.sleep(retry_every)
+                failed = (await going.wait()).failed
 
     try:
         with pytest.MonkeyPatch.context() as patch:
@@ -68,7 +83,7 @@ def session(
         if not is_kill(error):
             raise
         return False
-    return True
+    return not failed
 
 
 def is_kill(error: BaseException) -> bool:
@@ -94,6 +109,7 @@ def calls_of(kind: str) -> list[str]:
     seed=st.integers(0, 1000),
     form=st.sampled_from([OpenAIForm(), *OTHER_FORMS]),
     kind=st.sampled_from(list(KINDS)),
+    retry_every=st.sampled_from([None, None, 63.0]),
 )
 @example(
     accidents=dict.fromkeys(range(40), "kill_after"),
@@ -102,6 +118,7 @@ def calls_of(kind: str) -> list[str]:
     seed=1,
     form=OTHER_FORMS[3],
     kind="adopting",
+    retry_every=7.0,
 )
 @example(
     accidents=dict.fromkeys(range(40), "kill_after"),
@@ -110,6 +127,7 @@ def calls_of(kind: str) -> list[str]:
     seed=1,
     form=OpenAIForm(),
     kind="steps",
+    retry_every=63.0,
 )
 @example(
     accidents=dict.fromkeys(range(1, 60, 4), "late"),
@@ -118,6 +136,7 @@ def calls_of(kind: str) -> list[str]:
     seed=2,
     form=OTHER_FORMS[2],
     kind="samples",
+    retry_every=None,
 )
 def test_each_row_is_paid_once_and_has_one_line(
     accidents: dict[int, Accident],
@@ -126,16 +145,19 @@ def test_each_row_is_paid_once_and_has_one_line(
     seed: int,
     form: OpenAIForm,
     kind: str,
+    retry_every: float | None,
 ) -> None:
     endpoint = ScriptedBatches(accidents, form, failures=failures, listing_delay=listing_delay, seed=seed)
     adopt = [endpoint.make_batch(other_batch(form))] if kind == "adopting" else []
+    if retry_every is not None:
+        endpoint.rejected.update(dict.fromkeys(calls_of(kind)[::4], 2))
     clock_start = 0.0
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out.jsonl")
-        for _ in range(len(accidents) + 1):
+        for _ in range(len(accidents) + 4):
             clock = trio.testing.MockClock(autojump_threshold=0)
             clock.jump(clock_start)
-            ended = session(endpoint, out, clock, kind, adopt)
+            ended = session(endpoint, out, clock, kind, adopt, retry_every)
             clock_start = clock.current_time()
             if ended:
                 break

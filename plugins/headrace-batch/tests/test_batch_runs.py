@@ -363,8 +363,7 @@ async def test_a_paused_run_makes_no_new_batches(
         assert not endpoint.batches
         with pytest.raises(headrace.ControlRefused, match="engine batch has no such limit"):
             going.set_limit("max-in-flight", 4)
-        with pytest.raises(headrace.ControlRefused, match="the engine of this run cannot"):
-            going.retry_failed()
+        going.retry_failed()  # there are none
         going.resume()
         result = await going.wait()
     assert (result.succeeded, len(endpoint.batches)) == (6, 3)

@@ -82,14 +82,16 @@ def stages_of(out: Path) -> set[Stage]:
 
 
 async def test_a_batch_that_the_endpoint_lost_is_named_with_ways_to_go_on(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "headrace")
     endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
     await run(endpoint, out, rows(4), BatchEngine(max_requests=2, detach=True))
     endpoint.batches.clear()
     ways = r"part \d: https://batches.test/v1 has no batch .* without engine= and with keep_done"
     with pytest.raises(BatchMissing, match=ways):  # one error, although both parts have it
         await run(endpoint, out, rows(4))
+    assert "go on at the endpoint" not in caplog.text
     assert (await run(endpoint, out, rows(4), None, keep_done=True)).succeeded == 4
 
 

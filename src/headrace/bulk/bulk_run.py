@@ -21,15 +21,14 @@ from headrace.bulk.hung_calls import drop_hung_calls
 from headrace.bulk.input_check import InputCheck
 from headrace.bulk.item_feed import ItemFeed
 from headrace.bulk.item_result import ItemResult
-from headrace.bulk.journal import Journal
 from headrace.bulk.pending_results import PendingResults
 from headrace.bulk.result_store import ResultStore
-from headrace.bulk.retried_failures import check_can_retry, failed_so_far, remove_failed
+from headrace.bulk.retried_failures import RetriedFailures
 from headrace.bulk.row_calls import RowCalls, SingleCall
 from headrace.bulk.run_task import CallTask, RunTask
 from headrace.bulk.stored_results import StoredResults
 from headrace.bulk.summary import Summary
-from headrace.errors import DeadlineExceeded, JournalError, RunDetached, WorkerLost
+from headrace.errors import DeadlineExceeded, RunDetached, WorkerLost
 
 _log = logging.getLogger("headrace")
 
@@ -93,6 +92,7 @@ class BulkRun:
         self._gate = DrawingGate()
         self._executor: Executor | None = None
         self._started: float | None = None
+        self._wait: EndpointWait | None = None
         self.ended: bool = False
         self._pending = PendingResults()
         self._check = total if isinstance(total, InputCheck) else None
@@ -106,6 +106,11 @@ class BulkRun:
         self._feed = self.results.feed = self._new_feed()
         self._input = CheckedInput(task.source, self._check, self.summary, self._gate)
         self.on_replaced: Callable[[], None] = lambda: None
+        self._retried = RetriedFailures(
+            *(journal, calls, self._check, self._input, self._feed, self.summary, self._gate),
+            on_removed=lambda: self.on_replaced(),
+            notify=notify,
+        )
         self._input.count()
 
     def _new_feed(self) -> ItemFeed:
@@ -128,6 +133,8 @@ class BulkRun:
         self.summary.stopped_by = self.summary.stopped_by or "interrupt"
         self.summary.waiting = ""
         self._gate.stop()
+        if self.paused and not hasattr(self._executor, "stop"):
+            self._resume_executor()  # it notices that the gate is closed
 
     def pause(self) -> None:
         """Draw no more items until `resume` or `stop`; those in flight are finished and written.
@@ -141,9 +148,17 @@ class BulkRun:
             pause()
 
     def resume(self) -> None:
-        """Draw items again. If calls that began before the pause are in flight, they are finished first."""
+        """Draw items again, at once; calls that began before the pause may still be in flight.
+
+        With an executor that cannot be paused itself, these calls are finished first.
+        """
         self._gate.resume()
         self.summary.waiting = ""
+        if self._wait is not None:
+            self._wait.begin_again()
+        self._resume_executor()
+
+    def _resume_executor(self) -> None:
         resume = getattr(self._executor, "resume", None)
         if resume is not None:
             resume()
@@ -157,7 +172,7 @@ class BulkRun:
         return await cancel_items(ids, self._feed, self._executor, self._journal, self._check)
 
     def retry_failed(self) -> int:
-        """Send the failed items again in this session, once the calls in flight are finished.
+        """Send the failed items again in this session; see `RetriedFailures`.
 
         Returns:
             How many items have failed so far.
@@ -165,10 +180,13 @@ class BulkRun:
         Raises:
             ControlRefused: It is not possible in this run.
         """
-        check_can_retry(self._journal, self._calls, self._check, hasattr(self._executor, "stop"))
-        if number := failed_so_far(self.summary):
-            self._gate.interrupt()
-        return number
+        return self._retried.request(self._executor)
+
+    @property
+    def when_retried(self) -> str:
+        """When `retry_failed` sends the failed items, in words."""
+        beside = hasattr(self._executor, "draw_again")
+        return "beside those in flight" if beside else "when the calls in flight are finished"
 
     @property
     def paused(self) -> bool:
@@ -200,6 +218,7 @@ class BulkRun:
             with anyio.move_on_after(self._deadline) as scope:
                 async with task_group() as group:
                     group.start_soon(self._input.check_rest)
+                    group.start_soon(self._retried.beside_calls, executor)
                     await self._make_passes(executor, started)
                     group.cancel_scope.cancel()
                 if summary.stopped_by is None:
@@ -220,12 +239,11 @@ class BulkRun:
     async def _make_passes(self, executor: Executor, started: float) -> None:
         """Draw items until nothing is left, and wait for the endpoint in between."""
         summary, pending = self.summary, self._pending
-        wait = EndpointWait(self._wait_for_endpoint, started)
+        wait = self._wait = EndpointWait(self._wait_for_endpoint, started)
         while True:
-            if await self._gate.wait_while_paused():
-                wait.begin_again()
-            if self._gate.interrupted and not self.stopping:
-                await self._begin_again()
+            await self._gate.wait_while_paused()
+            if self._retried.wanted and not self.stopping:
+                await self._retried.between_passes()
             await self._make_pass(executor, started)
             wait.note_successes(summary.succeeded)
             if self._gate.stopping.is_set():
@@ -235,7 +253,7 @@ class BulkRun:
                 return
             pause, pending.pause = pending.pause, None
             if pause is None:
-                if not self._feed.has_more and not self._gate.interrupted:
+                if not self._feed.has_more and not self._retried.wanted:
                     return
                 self._input.catch_up()
                 continue  # the error concerned these items only, or many rows needed no call
@@ -247,25 +265,6 @@ class BulkRun:
             with anyio.move_on_after(seconds):
                 await self._gate.stopping.wait()
             summary.waiting = PAUSED if self.paused else ""
-
-    async def _begin_again(self) -> None:
-        """Remove the lines of failed items, and draw from the beginning of the input what is not done."""
-        assert isinstance(self._journal, Journal)
-        assert self._check is not None
-        if not await self._input.finish_early():
-            return
-        try:
-            if await remove_failed(self._journal, self._check, self.summary):
-                cancelled = self._feed.later_cancelled(self._journal.was_removed_id)
-                self._feed = self.results.feed = self._new_feed()
-                if cancelled:
-                    self._feed.cancel(cancelled, in_flight=False)
-                self.on_replaced()
-        except JournalError as error:
-            self._notify(f"The failed items are not sent again: {error}")
-        finally:
-            self._gate.proceed()
-        self._input.count()
 
     async def _make_pass(self, executor: Executor, started: float) -> None:
         """Send the items that are not done, until the end of the input or until drawing stops early."""

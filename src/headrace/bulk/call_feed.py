@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Set
 from typing import Any
 
 import anyio
@@ -64,6 +64,18 @@ class CallFeed(ItemFeed):
         super().add_call(work_item)
         self._further.append(work_item)
 
+    def add_again(self, ids: Set[str]) -> None:
+        """Draw items again; see `ItemFeed.add_again`. An iterator that waits for results continues."""
+        super().add_again(ids)
+        if self._is_exhausted or not self._is_async:
+            self._is_continued, self._is_exhausted = True, False
+            self._new = self._async_items() if self._is_async else self._items()
+        self._wake()
+
+    def items_again(self) -> Any:
+        """Nothing: they come with the other calls, for which an executor waits."""
+        return iter(())
+
     def take_back(self, number: int) -> None:
         """Note that the results of this many calls have come."""
         self._out -= number
@@ -111,6 +123,7 @@ class CallFeed(ItemFeed):
 
     async def __anext__(self) -> WorkItem:
         while True:
+            await self._gate.hold()
             call = self._next_further()
             if call is None:
                 call = self._take_read() if self._is_async else await self._next_new()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable
 from typing import Any
 
 from headrace.client import Client
@@ -22,16 +22,31 @@ class CallMaps:
         self._client = client
         self._own = max_in_flight
         self._map: OutcomeStream[Any] | None = None
+        self._paused = False
 
     def map(self, items: Any) -> OutcomeStream[Any]:
         """A map over the items of a pass."""
         self._map = self._client.map(items, max_in_flight=self._own)
+        if self._paused:
+            self._map.pause()
         return self._map
 
-    async def cancel(self, indexes: Set[int]) -> None:
-        """Cancel the calls of the items with these indexes that are in flight."""
+    def pause(self) -> None:
+        """Begin no more calls until `resume`."""
+        self._paused = True
         if self._map is not None:
-            await self._map.cancel(lambda item: item.index in indexes)
+            self._map.pause()
+
+    def resume(self) -> None:
+        """Begin calls again."""
+        self._paused = False
+        if self._map is not None:
+            self._map.resume()
+
+    async def cancel(self, chosen: Callable[[Any], bool]) -> None:
+        """Cancel the calls of chosen items that are in flight."""
+        if self._map is not None:
+            await self._map.cancel(chosen)
 
     @property
     def total(self) -> float:

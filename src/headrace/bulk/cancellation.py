@@ -29,6 +29,7 @@ class Cancellation:
     Attributes:
         in_flight: Their calls are cancelled.
         later: They were not sent yet, and fail when their turn comes.
+        dropped: They were sent and cannot be stopped; their answers are paid, and dropped when they come.
         kept: They are in flight, and the executor cannot cancel them.
         finished: They are done.
         unknown: The input does not have them.
@@ -36,6 +37,7 @@ class Cancellation:
 
     in_flight: list[str] = attrs.field(factory=list)
     later: list[str] = attrs.field(factory=list)
+    dropped: list[str] = attrs.field(factory=list)
     kept: list[str] = attrs.field(factory=list)
     finished: list[str] = attrs.field(factory=list)
     unknown: list[str] = attrs.field(factory=list)
@@ -64,12 +66,16 @@ async def cancel_items(
     if check is not None and check.finished:
         found.unknown.extend(id for id in others if id not in check)
     wanted = set(others).difference(found.unknown)
-    held = executor.held(wanted) if hasattr(executor, "held") else set()
-    drawn = feed.cancel(wanted - held, in_flight=cancel is not None)
-    drawn_ids = held | {item.id for item in drawn}
+    unsent, sent = set[str](), set[str]()
+    if hasattr(executor, "cancel_parked"):
+        unsent, sent = executor.cancel_parked(wanted)
+    drawn = feed.cancel(wanted - unsent - sent, in_flight=cancel is not None)
+    drawn_ids = {item.id for item in drawn}
     for id in ids:
         if id in finished:
             found.finished.append(id)
+        elif id in sent:
+            found.dropped.append(id)
         elif id in drawn_ids:
             (found.kept if cancel is None else found.in_flight).append(id)
         elif id in wanted:

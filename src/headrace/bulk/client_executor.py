@@ -33,6 +33,14 @@ class ClientExecutor:
     def max_in_flight(self, total: int) -> None:
         self._maps.total = total
 
+    def pause(self) -> None:
+        """Begin no more calls until `resume`; those in flight are finished."""
+        self._maps.pause()
+
+    def resume(self) -> None:
+        """Begin calls again at once, beside those in flight."""
+        self._maps.resume()
+
     async def unfinished(self) -> UnfinishedCalls:
         """What the calls in flight wait for."""
         return unfinished_calls(self._client)

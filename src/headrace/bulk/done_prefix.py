@@ -20,12 +20,16 @@ class DonePrefix:
     Args:
         source: The input.
         journal: Where results are stored; only a `Journal` has an index.
+
+    Attributes:
+        size: How many items `items_after` has skipped.
     """
 
     def __init__(self, source: TaskInput, journal: ResultStore) -> None:
         self._source = source
         self._index = journal.index if isinstance(journal, Journal) else None
         self._reader: PrefixReader | None = None
+        self.size: int = 0
         if self._index is not None and isinstance(source, Source):
             self._reader = source.prefix_reader()
 
@@ -38,6 +42,7 @@ class DonePrefix:
         if known is not None and known != self._prefix(known.index, known.line):
             self._reader = self._source.prefix_reader()
             known = self._index.described.prefix = None
+        self.size = 0 if known is None else known.index
         return self._source.items_after(known)
 
     def extend(self, index: int, line: int) -> None:

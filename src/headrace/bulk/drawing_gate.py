@@ -11,6 +11,7 @@ class DrawingGate:
     Attributes:
         closed: Whether no items may be drawn.
         paused: Whether the run is paused. The gate stays open if the executor itself sends nothing meanwhile.
+            Then the drawing of an async input waits.
         interrupted: Whether the pass ends, so that the run can do something between two passes.
         stopping: Set once the run stops, and never cleared.
     """
@@ -53,10 +54,12 @@ class DrawingGate:
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 
-    async def wait_while_paused(self) -> bool:
-        """Wait until the run may draw or stops; returns whether it was paused."""
-        was_paused = False
+    async def wait_while_paused(self) -> None:
+        """Wait until the run may draw or stops, if the gate was closed by a pause."""
         while self._closed_by_pause and not self.stopping.is_set():
-            was_paused = True
             await self._changed.wait()
-        return was_paused
+
+    async def hold(self) -> None:
+        """Wait while the run is paused and the gate is open, so that a pause ends no pass."""
+        while self.paused and not self.closed:
+            await self._changed.wait()

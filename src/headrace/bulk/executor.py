@@ -41,10 +41,18 @@ class WorkItem:
     line: int = 0
     call: int = 0
     tags: Mapping[str, str] = EMPTY
+    _failure: HeadraceError | None = attrs.field(default=None, init=False)
 
     @property
     def request(self) -> Request:
-        """The request; raises the error if there is none."""
+        """The request; raises the error if there is none, or if the item must fail."""
+        if self._failure is not None:
+            raise self._failure
+        return self.own_request
+
+    @property
+    def own_request(self) -> Request:
+        """The request, also of an item that must fail; raises the error if there is none."""
         request = self._request
         if isinstance(request, Request):
             return request
@@ -54,7 +62,7 @@ class WorkItem:
 
     def fail(self, error: HeadraceError) -> None:
         """Let the item fail with this error when it is sent next."""
-        self._request = error
+        self._failure = error
 
 
 ResultHandler: TypeAlias = Callable[[list[ItemResult]], None]
@@ -75,8 +83,12 @@ class Executor(Protocol):
     What can be changed while a run goes on depends on further members: ``max_in_flight``, the most calls in
     flight, can be set; ``pause()`` and ``resume()`` replace those of the run, if an executor must not be
     starved of items; ``set_limit(name, value)`` gets the limits of policies, if calls are made elsewhere;
-    ``async cancel(indexes)`` cancels the calls of items that are in flight. ``held(ids)`` tells which of
-    these ids are parked; see `DrawnItems`.
+    ``async cancel(indexes)`` cancels the calls of items that are in flight.
+
+    An executor that parks items (see `DrawnItems`) may have ``cancel_parked(ids)``: of these ids, it lets the
+    parked ones fail with a `CallCancelled`, and returns those that are not sent and those whose answers it
+    drops when they come. One whose calls take hours may have ``draw_again(items)``, so that failed items are
+    sent again beside them: it draws further items. If its work is ending, it leaves them for the next pass.
     """
 
     @property
@@ -128,7 +140,7 @@ class LocalExecutor(ClientExecutor):
 
     async def cancel(self, indexes: Set[int]) -> None:
         """Cancel the calls of these items that are in flight; they fail with a `CallCancelled`."""
-        await self._maps.cancel(indexes)
+        await self._maps.cancel(lambda item: item.index in indexes)
 
     async def work(self, items: Iterator[WorkItem], handle: ResultHandler) -> None:
         """See `Executor.work`."""

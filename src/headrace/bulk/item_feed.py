@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Iterator, Set
 from typing import Any
 
 from headrace.bulk.cancelled_rows import CancellingCalls, cancelled
@@ -11,6 +12,7 @@ from headrace.bulk.drawing_gate import DrawingGate
 from headrace.bulk.drawn_items import DrawnItems
 from headrace.bulk.executor import WorkItem
 from headrace.bulk.input_check import InputCheck
+from headrace.bulk.items_again import ItemsAgain
 from headrace.bulk.pending_results import PendingResults
 from headrace.bulk.result_store import ResultStore
 from headrace.bulk.row_calls import RowCalls
@@ -53,10 +55,14 @@ class ItemFeed:
         self._gate = gate
         self._check = None if check is None or check.reads_ahead else check
         self._is_async = getattr(source, "is_async", False)
+        self._source = source
         self._prefix = DonePrefix(source, journal)
         self._input: Any = source.async_items() if self._is_async else self._prefix.items_after()  # type: ignore[attr-defined]
         self.drawn = drawn
         self._last: Item | None = None
+        self._next_index = self._prefix.size
+        self._again: deque[ItemsAgain] = deque()
+        self._notes_done = True
         self._has_further = False
         self.cut_short: bool = False
 
@@ -68,7 +74,7 @@ class ItemFeed:
     @property
     def has_more(self) -> bool:
         """Whether another pass is needed, once no call is in flight."""
-        return self.cut_short or self._has_further
+        return self.cut_short or self._has_further or bool(self._again)
 
     def finish(self, index: int) -> None:
         """Forget an item whose result was written."""
@@ -93,11 +99,20 @@ class ItemFeed:
         self._calls.add(set(ids).difference(item.id for item in drawn))
         return drawn
 
-    def later_cancelled(self, has_failed: Callable[[str], bool]) -> set[str]:
-        """The ids of items that fail when they are drawn, without those that have failed already."""
-        calls = self._calls
-        ids = calls.ids if isinstance(calls, CancellingCalls) else ()
-        return {id for id in ids if not has_failed(id)}
+    def add_again(self, ids: Set[str]) -> None:
+        """Draw items again that were drawn or skipped before, and have no line; before all others.
+
+        Args:
+            ids: Their ids. Those of items that were not read yet need not be drawn again.
+        """
+        self._again.append(ItemsAgain(self._source, ids, self._next_index))
+        self._notes_done = False  # items are no longer finished in the order of the input
+        if isinstance(self._calls, CancellingCalls):
+            self._calls.ids -= ids
+
+    def items_again(self) -> Any:
+        """The items of `add_again`, for an executor that has drawn all others: an iterator like `items`."""
+        return self._async_items_again() if self._is_async else self._items_again()
 
     def add_call(self, work_item: WorkItem) -> None:
         """Add the next call of a row that was drawn; it is drawn in the next pass."""
@@ -112,13 +127,42 @@ class ItemFeed:
 
     def note_done(self) -> None:
         """Note up to where all items are done, so that a later session can begin there."""
+        if not self._notes_done:
+            return
         if (first := self.drawn.first) is not None:
             self._prefix.extend(first.index - self._journal.first_index, first.line)
         elif self._last is not None:
             self._prefix.extend(self._last.index, self._last.line)
 
+    def _items_again(self) -> Iterator[WorkItem]:
+        while self._again and not self._must_stop():
+            try:
+                item = next(self._again[0], None)
+            except InputError as error:
+                self._end_with(error)
+                return
+            if item is None:
+                self._again.popleft()
+            elif (work_item := self._draw(item)) is not None:
+                yield work_item
+
+    async def _async_items_again(self) -> AsyncIterator[WorkItem]:
+        while self._again and not self._must_stop():
+            again = self._again[0]
+            try:
+                item = await anext(again, None)
+            except InputError as error:
+                self._end_with(error)
+                return
+            await self._gate.hold()
+            if item is not None and (work_item := self._draw(item)) is not None:
+                yield work_item
+            elif item is None and self._again and self._again[0] is again:
+                self._again.popleft()
+
     def _items(self) -> Iterator[WorkItem]:
         yield from self._unfinished()
+        yield from self._items_again()
         while not self._must_stop():
             try:
                 item = next(self._input, None)
@@ -129,13 +173,16 @@ class ItemFeed:
                 return
             if item is None:
                 return
-            self._last = item
+            self._last, self._next_index = item, item.index + 1
             if not self._journal.is_done(item) and (work_item := self._draw(item)) is not None:
                 yield work_item
 
     async def _async_items(self) -> AsyncIterator[WorkItem]:
         for unfinished in self._unfinished():
+            await self._gate.hold()
             yield unfinished
+        async for again in self._async_items_again():
+            yield again
         while not self._must_stop():
             try:
                 item = await anext(self._input, None)
@@ -146,6 +193,8 @@ class ItemFeed:
                 return
             if item is None:
                 return
+            self._next_index = item.index + 1
+            await self._gate.hold()
             if not self._journal.is_done(item) and (work_item := self._draw(item)) is not None:
                 yield work_item
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import anyio
+
 from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.done_index import DONE, ENTRY_SIZE, FAILED, REMOVED, DoneIndex, entry_of
 from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
@@ -24,7 +26,7 @@ from headrace.bulk.fingerprints import note_first_index
 from headrace.bulk.id_table import IdTable
 from headrace.bulk.item_result import ItemResult
 from headrace.bulk.line_file import LineFile
-from headrace.bulk.output_line import decode_entries, decode_entry, highest_index
+from headrace.bulk.output_line import decode_entries, decode_entry
 from headrace.bulk.output_path import cannot_be_written, check_output, index_of, real_path, sidecar_of
 from headrace.bulk.run_lock import lock_file, lock_run, run_id
 from headrace.bulk.sources import Item
@@ -62,6 +64,7 @@ class Journal:
         spent: Cost in USD of the earlier sessions, including removed lines.
         steps: The journal of the steps, for a job with steps.
         run_id: The id of the run, the same in all sessions; empty before the journal is entered.
+        turn: Held while the output is synced or replaced.
 
     Raises:
         JournalError: On entering: the output is not a regular file, another process works on the run, the
@@ -95,6 +98,7 @@ class Journal:
         self.spent: Decimal = Decimal(0)
         self.steps: StepsJournal | None = None
         self.run_id: str = ""
+        self.turn: anyio.Lock = anyio.Lock(fast_acquire=True)
 
     def __enter__(self) -> Self:
         check_output(self.path)
@@ -168,7 +172,9 @@ class Journal:
         self._read_to = found.size
 
     def note_session(self) -> None:
-        """Note the lines that were written since the journal was entered, as if it were entered now.
+        """Note the lines that were written since the journal was entered.
+
+        The lowest index stays: the rows of this session keep their numbers.
 
         Raises:
             OSError: The output cannot be read.
@@ -177,7 +183,6 @@ class Journal:
             file.seek(self._read_to)
             while lines := file.readlines(_LINES_AT_ONCE):
                 entries = decode_entries(b"".join(lines))
-                self.first_index = max(self.first_index, highest_index(entries) + 1)
                 for entry in entries:
                     state = FAILED if entry.failed else DONE
                     self.failed += entry.failed
@@ -219,16 +224,13 @@ class Journal:
 
     def was_removed(self, item: Item) -> bool:
         """Whether an item had a line that `remove` has removed."""
-        return not self._is_new and self.was_removed_id(item.id)
+        return not self._is_new and self._state(item.id) == REMOVED
 
-    def was_removed_id(self, id: str) -> bool:
-        """The same as `was_removed`, by the id of the item."""
-        return self._state(id) == REMOVED
+    def remove(self, chosen: Callable[[str], bool]) -> list[str]:
+        """Remove the lines of the items with these ids, so that they are sent again; returns these ids.
 
-    def remove(self, chosen: Callable[[str], bool]) -> int:
-        """Remove the lines of the items with these ids, so that they are sent again; returns their number.
-
-        The output is replaced atomically: after a crash, it is the old file or the new one.
+        Nothing else may be written or synced meanwhile; see ``turn``. The output is replaced atomically:
+        after a crash, it is the old file or the new one.
 
         Raises:
             JournalError: The new file cannot be written; the old one is unchanged.
@@ -239,7 +241,7 @@ class Journal:
             removed, cost = self._write_without(chosen, fresh)
             if not removed:
                 fresh.unlink()
-                return 0
+                return []
             # Before the rename: a crash in between counts these costs twice, but does not lose them.
             record_dropped_cost(self._lock, dropped_cost(self._lock) + cost)
             os.replace(fresh, self._real)
@@ -258,7 +260,7 @@ class Journal:
             self.failed -= self.has_failed(id)
             self._entries.set(id, entry_of(_UNKNOWN, REMOVED))
         self.done -= len(removed)
-        return len(removed)
+        return removed
 
     def _write_without(self, chosen: Callable[[str], bool], fresh: Path) -> tuple[list[str], Decimal]:
         """Write the lines to keep; returns the ids of the others, and their cost."""
@@ -317,7 +319,8 @@ class Journal:
             JournalError: The output was deleted, moved, replaced or changed by another program, or the disk
                 reports an error.
         """
-        self._file.check_in_place()
-        if await self._file.sync():
-            self.index.follow(self._real, self.done)
-        self.index.write()
+        async with self.turn:
+            self._file.check_in_place()
+            if await self._file.sync():
+                self.index.follow(self._real, self.done)
+            self.index.write()

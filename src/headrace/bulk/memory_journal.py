@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from decimal import Decimal
 
+from headrace.bulk.output_line import decode_entries
 from headrace.bulk.sources import Item
 
 
@@ -12,7 +13,7 @@ class MemoryJournal:
     """Keeps the lines of a run in memory; nothing is on disk, so the run cannot be resumed.
 
     Attributes:
-        content: The lines.
+        content: The lines; another object after `remove_failed`.
         spent: Cost in USD of earlier sessions: none.
     """
 
@@ -21,14 +22,28 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.content: io.BytesIO = io.BytesIO()
         self.spent: Decimal = Decimal(0)
+        self._removed: set[str] = set()
 
     def is_done(self, item: Item) -> bool:
         """Whether an item is done from an earlier session: never."""
         return False
 
     def was_removed(self, item: Item) -> bool:
-        """Whether the line of an item was removed: never."""
-        return False
+        """Whether the line of an item was removed."""
+        return item.id in self._removed
+
+    def remove_failed(self) -> set[str]:
+        """Remove the lines of failed items, so that they are sent again; returns their ids."""
+        lines = self.content.getvalue()
+        entries = decode_entries(lines)
+        failed = {entry.custom_id for entry in entries if entry.failed}
+        if failed:
+            self._removed |= failed
+            self.content = io.BytesIO()
+            for line, entry in zip(lines.split(b"\n"), entries, strict=False):
+                if not entry.failed:
+                    self.content.write(line + b"\n")
+        return failed
 
     def append(self, indexes: list[int], lines: bytes) -> None:
         """Keep the lines of these items."""

@@ -17,7 +17,7 @@ def read_status(out: str | os.PathLike[str]) -> dict[str, Any]:
 
     Returns:
         The status, for `status_rows`. It counts all sessions. How many items the input has is not known, so
-        ``counted`` is False.
+        ``counted`` is False, and ``out`` is the absolute path of the lines.
 
     Raises:
         InputError: The file cannot be read, is empty, or is not the output of a run.
@@ -33,7 +33,7 @@ def read_status(out: str | os.PathLike[str]) -> dict[str, Any]:
     return {
         **summary_values(summary),
         "state": "ended",
-        "out": str(lines),
+        "out": os.path.abspath(lines),
         "counted": False,
         "time_left": None,
         "in_flight": 0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -30,7 +29,7 @@ from headrace.bulk.run_task import CallTask, RunTask
 from headrace.bulk.samples import SampleCalls
 from headrace.bulk.sources import IdFunction, RowsLike, RowSource, Source, as_input
 from headrace.bulk.stdout_lines import StdoutLines
-from headrace.bulk.steps import Step, StepCalls, StepsJournal, StepTask
+from headrace.bulk.steps import Step, StepCalls, StepsInMemory, StepsJournal, StepStore, StepTask
 from headrace.bulk.tables import Table, is_table
 from headrace.bulk.task import Task
 from headrace.client import Client
@@ -134,7 +133,9 @@ class PreparedRun:
 
     def begin(self, journal: Journal | MemoryJournal | StdoutLines, **options: Any) -> BulkRun:
         """A session over the checked input; ``options`` are those of `BulkRun`."""
-        steps = journal.steps if isinstance(journal, Journal) else None
+        steps: StepStore | None = StepsInMemory() if isinstance(journal, MemoryJournal) else None
+        if isinstance(journal, Journal):
+            steps = journal.steps
         if isinstance(self.task, Task) and self.task.samples is not None:
             samples = SampleCalls(self.task, self.task.samples, journal, steps)
             bulk = BulkRun(self.task, journal, self.check, calls=samples, **options)
@@ -149,11 +150,11 @@ class PreparedRun:
 
     def result(self, journal: Journal | MemoryJournal | StdoutLines) -> Result:
         """The result of the session, with totals of zero. That of a run to stdout has no answers."""
-        output: Path | io.BytesIO = io.BytesIO()
+        output: Path | MemoryJournal = MemoryJournal()
         if isinstance(journal, Journal):
             output = journal.path
         elif isinstance(journal, MemoryJournal):
-            output = journal.content
+            output = journal
         return Result(0, source=self.source, output=output)
 
     def local_executor(

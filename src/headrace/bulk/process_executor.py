@@ -98,6 +98,7 @@ class ProcessExecutor:
         self._input_error: Exception | None = None
         self._failure: Exception | None = None
         self._exhausted = True
+        self._paused = False
         self._deaths = 0
 
     @property
@@ -127,6 +128,15 @@ class ProcessExecutor:
             worker.orders.append(WorkerOrder(limit=(name, value)))
         self._notify_waiters()
 
+    def pause(self) -> None:
+        """Give the workers no more items until `resume`; they finish those that they have."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Give the workers items again."""
+        self._paused = False
+        self._notify_waiters()
+
     async def cancel(self, indexes: Set[int]) -> None:
         """Have the workers cancel the calls of these items."""
         for worker in self._workers:
@@ -144,11 +154,7 @@ class ProcessExecutor:
         self._notify_waiters()
         while any(worker.unfinished is None and worker in self._workers for worker in workers):
             await self._changed.wait()
-        reports = [worker.unfinished for worker in workers if worker.unfinished is not None]
-        return UnfinishedCalls(
-            tuple(sorted({name for each in reports for name in each.policies})),
-            tuple(sorted({url for each in reports for url in each.endpoints})),
-        )
+        return UnfinishedCalls.of_all([each.unfinished for each in workers if each.unfinished is not None])
 
     async def __aenter__(self) -> Self:
         self._changed = anyio.Event()
@@ -268,6 +274,8 @@ class ProcessExecutor:
 
     def _draw(self, most: int) -> list[WorkItem]:
         items: list[WorkItem] = []
+        if self._paused:
+            return items
         while len(items) < most and self._returned:
             items.append(self._returned.popleft())
         try:

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from headrace.bulk.memory_journal import MemoryReader
+from headrace.bulk.memory_journal import MemoryJournal, MemoryReader
 from headrace.bulk.output_line import OutputLine
 from headrace.bulk.sources import RowSource, Source
 from headrace.bulk.sources.pandas_frames import pandas_table
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import polars
     import pyarrow
 
-Output: TypeAlias = Path | io.BytesIO
+Output: TypeAlias = Path | MemoryJournal
 """The output file, or the lines in memory."""
 
 
@@ -56,7 +56,7 @@ class Result(Summary):
     _output: Output = attrs.field(kw_only=True, repr=False)
 
     def __iter__(self) -> Iterator[OutputLine]:
-        with OutputIndex(self._output) as output:
+        with self._index() as output:
             if not self._is_repeatable:
                 yield from output.in_order()
                 return
@@ -66,11 +66,15 @@ class Result(Summary):
 
     def open_output(self) -> IO[bytes] | MemoryReader:
         """A reader of the lines that are written from now on."""
-        if isinstance(self._output, io.BytesIO):
-            return MemoryReader(self._output)
+        if isinstance(self._output, MemoryJournal):
+            return MemoryReader(self._output.content)
         file = self._output.open("rb")
         file.seek(0, os.SEEK_END)
         return file
+
+    def _index(self) -> OutputIndex:
+        output = self._output
+        return OutputIndex(output.content if isinstance(output, MemoryJournal) else output)
 
     @property
     def _is_repeatable(self) -> bool:
@@ -82,7 +86,7 @@ class Result(Summary):
         Raises:
             InputError: pyarrow is not installed.
         """
-        with OutputIndex(self._output) as output:
+        with self._index() as output:
             return read_table(self._source if self._is_repeatable else None, output)
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -106,7 +110,7 @@ class Result(Summary):
             InputError: There are no vectors, or they differ in length.
         """
         content = io.BytesIO()
-        with OutputIndex(self._output) as output:
+        with self._index() as output:
             if not output.vector_lengths:
                 raise InputError('the run has no vectors; to_numpy() is for task="embed"')
             write_matrix(content, output.vector_lengths, self._vectors(output))

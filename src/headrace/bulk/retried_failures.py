@@ -1,63 +1,158 @@
-"""Sends the failed items of a run again while it goes on: removes their lines."""
+"""Sends the failed items of a run again while it goes on: removes their lines, and draws them again."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import anyio
 import anyio.to_thread
 
+from headrace.bulk.checked_input import CheckedInput
+from headrace.bulk.drawing_gate import DrawingGate
+from headrace.bulk.executor import Executor
 from headrace.bulk.input_check import InputCheck
+from headrace.bulk.item_feed import ItemFeed
 from headrace.bulk.journal import Journal
+from headrace.bulk.memory_journal import MemoryJournal
 from headrace.bulk.result_store import ResultStore
 from headrace.bulk.row_calls import RowCalls
 from headrace.bulk.summary import Summary
 from headrace.errors import ControlRefused, JournalError
 
 
-def failed_so_far(summary: Summary) -> int:
-    """How many items of a run have failed, in all sessions."""
-    return summary.failed_before + summary.failed
+class RetriedFailures:
+    """Sends the failed items of a session again.
 
+    With most executors, the drawing stops until the calls in flight are finished. Then lines are removed, and
+    the failed items are drawn first. Calls that take hours are not waited for: an executor of such calls has
+    ``draw_again``, which gets the failed items beside them.
 
-def check_can_retry(
-    journal: ResultStore, calls: RowCalls, check: InputCheck | None, engine_resumes: bool
-) -> None:
-    """Check that the failed items of a run can be sent again in it.
+    Args:
+        journal: Where results are stored.
+        calls: Decides which calls a row needs.
+        check: Knows the ids of the input.
+        checked: Reads the rest of the input first.
+        feed: Draws the items.
+        summary: The totals, in which failures are counted.
+        gate: Stops the drawing of items.
+        on_removed: Called after lines were removed.
+        notify: Called with a line of text if the lines cannot be removed.
 
-    Raises:
-        ControlRefused: They cannot.
+    Attributes:
+        wanted: Whether failed items are to be sent again, and are not among the items yet.
     """
-    later = 'stop the run, and run its command again with only="failed"'
-    if not isinstance(journal, Journal):
-        raise ControlRefused("the lines of this run are in no file, so failed ones cannot be replaced")
-    if engine_resumes:
-        raise ControlRefused(f"the engine of this run cannot send failed items again; {later}")
-    if not calls.is_single:
-        raise ControlRefused(f"not for a run with steps or samples; {later}")
-    if check is None or not check.reads_ahead:
-        raise ControlRefused("the rows of this run can be read only once; begin it again with them")
 
+    def __init__(
+        self,
+        journal: ResultStore,
+        calls: RowCalls,
+        check: InputCheck | None,
+        checked: CheckedInput,
+        feed: ItemFeed,
+        summary: Summary,
+        gate: DrawingGate,
+        *,
+        on_removed: Callable[[], None],
+        notify: Callable[[str], None],
+    ) -> None:
+        self._journal = journal
+        self._calls = calls
+        self._check = check
+        self._checked = checked
+        self._feed = feed
+        self._summary = summary
+        self._gate = gate
+        self._on_removed = on_removed
+        self._notify = notify
+        self._asked = anyio.Event()
+        self._turn = anyio.Lock()
+        self.wanted: bool = False
 
-async def remove_failed(journal: Journal, check: InputCheck, summary: Summary) -> int:
-    """Remove the lines of failed items, and count them as not done.
+    def request(self, executor: Executor | None) -> int:
+        """Have the failed items sent again; returns how many have failed, in all sessions.
 
-    No call may be in flight, and the whole input must be checked.
+        Raises:
+            ControlRefused: It is not possible in this run.
+        """
+        self._check_possible(executor)
+        number = self._summary.failed_before + self._summary.failed
+        if number:
+            self.wanted = True
+            if hasattr(executor, "draw_again"):
+                self._asked.set()
+            else:
+                self._gate.interrupt()
+        return number
 
-    Returns:
-        Their number.
+    def _check_possible(self, executor: Executor | None) -> None:
+        if not isinstance(self._journal, Journal | MemoryJournal):
+            raise ControlRefused("the lines of this run are on stdout, so failed ones cannot be replaced")
+        if hasattr(executor, "stop") and not hasattr(executor, "draw_again"):
+            raise ControlRefused(
+                "the engine of this run cannot send failed items again; stop the run, and run its command "
+                'again with only="failed"'
+            )
+        if self._check is None or not self._check.reads_ahead:
+            raise ControlRefused("the rows of this run can be read only once; begin it again with them")
 
-    Raises:
-        JournalError: The output cannot be read or replaced; it is unchanged.
-    """
-    removed = await anyio.to_thread.run_sync(_remove, journal, check)
-    check.done -= check.failed
-    check.failed = 0
-    summary.forget_failures()
-    return removed
+    async def between_passes(self) -> None:
+        """Send the failed items in the next pass, if that is wanted. No call is in flight."""
+        async with self._turn:
+            if self.wanted:
+                await self._carry_out(None)
 
+    async def beside_calls(self, executor: Any) -> None:
+        """Whenever it is wanted, send the failed items beside calls that take hours; until cancelled."""
+        while hasattr(executor, "draw_again"):
+            await self._asked.wait()
+            self._asked = anyio.Event()
+            async with self._turn:
+                if self.wanted:
+                    await self._carry_out(executor)
 
-def _remove(journal: Journal, check: InputCheck) -> int:
-    try:
-        journal.note_session()
-    except OSError as error:
-        raise JournalError(f"{journal.path}: {error.strerror}") from error
-    return journal.remove(lambda id: journal.has_failed(id) and id in check)
+    async def _carry_out(self, executor: Any | None) -> None:
+        try:
+            if await self._checked.finish_early() and (ids := await self._remove(executor is not None)):
+                self._feed.add_again(ids)
+                self._on_removed()
+                if executor is not None:
+                    executor.draw_again(self._feed.items_again())
+        except JournalError as error:
+            self._notify(f"The failed items are not sent again: {error}")
+        finally:
+            self.wanted = False
+            self._gate.proceed()
+        self._checked.count()
+
+    async def _remove(self, beside_calls: bool) -> set[str]:
+        """Remove the lines of failed items, and count them as not done; returns their ids."""
+        await anyio.to_thread.run_sync(self._calls.note_session)
+        if isinstance(self._journal, MemoryJournal):
+            removed = self._remove_lines()
+        else:
+            assert isinstance(self._journal, Journal)
+            async with self._journal.turn:
+                # Results may come while a thread works, so beside calls the event loop is held up: by one
+                # or two seconds for a million lines. Then nothing else is waited for by calls of hours.
+                work = self._remove_lines
+                removed = work() if beside_calls else await anyio.to_thread.run_sync(work)
+        assert self._check is not None
+        self._calls.forget_failed()
+        self._check.done -= self._check.failed
+        self._check.failed = 0
+        self._summary.forget_failures()
+        return removed
+
+    def _remove_lines(self) -> set[str]:
+        journal, check = self._journal, self._check
+        self._calls.note_session()  # what came in the meantime
+        if isinstance(journal, MemoryJournal):
+            return journal.remove_failed()
+        assert isinstance(journal, Journal)
+        assert check is not None
+        try:
+            journal.note_session()
+        except OSError as error:
+            raise JournalError(f"{journal.path}: {error.strerror}") from error
+        return set(journal.remove(lambda id: journal.has_failed(id) and id in check))

@@ -33,6 +33,9 @@ class RowCalls(Protocol):
 
     `handle` makes durable what must not be paid twice before it returns the next calls. ``sync`` makes it
     survive a crash of the machine.
+
+    Rows that have failed can be begun again. What their calls brought in this session is found by `first`
+    after `note_session`, which may run in a thread and may be called again, and `forget_failed`.
     """
 
     @property
@@ -48,6 +51,8 @@ class RowCalls(Protocol):
     def handle(self, results: list[ItemResult], /) -> Handled:
         """Take the final results of calls, in the order in which they came."""
 
+    def note_session(self) -> None: ...
+    def forget_failed(self) -> None: ...
     async def sync(self) -> None: ...
 
 
@@ -83,6 +88,12 @@ class SingleCall:
     def handle(self, results: list[ItemResult]) -> Handled:
         """See `RowCalls.handle`."""
         return Handled(results)
+
+    def note_session(self) -> None:
+        """Do nothing: a row that has failed keeps nothing."""
+
+    def forget_failed(self) -> None:
+        """Do nothing: only rows are counted."""
 
     async def sync(self) -> None:
         """Do nothing: the journal has all results."""

@@ -171,7 +171,7 @@ class Run:
         self._opened().control.pause()
 
     def resume(self) -> None:
-        """Draw items again after `pause`; calls that began before it are finished first.
+        """Draw items again after `pause`, at once; calls that began before it may still be in flight.
 
         Raises:
             ClientStateError: The run was not entered.
@@ -193,8 +193,9 @@ class Run:
         self._opened().control.set_limit(name, value)
 
     def retry_failed(self) -> None:
-        """Send the failed items again in this run, once the calls in flight are finished.
+        """Send the failed items again in this run: once the calls in flight are finished, or beside batches.
 
+        Of a job with steps, only the failed step and those after it are sent; samples that are there stay.
         Iterating yields a second `OutputLine` for such an item. The output has one line for it.
 
         Raises:

@@ -58,7 +58,7 @@ class StepCounts:
         done: Rows for which it was answered.
         failed: Rows for which it failed.
         skipped: Rows whose condition was false.
-        reused: Rows whose answer was there from an earlier session.
+        reused: Rows whose answer was there: from an earlier session, or before failed rows were sent again.
     """
 
     done: int = 0
@@ -81,7 +81,7 @@ class SampleCounts:
     Attributes:
         answers: Answers that came.
         unread: How many of them could not be read.
-        reused: Answers that were there from an earlier session.
+        reused: Answers that were there: from an earlier session, or before failed rows were sent again.
     """
 
     answers: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from types import FrameType
 
 import anyio
@@ -25,6 +26,14 @@ class UnfinishedCalls:
 
     policies: tuple[str, ...]
     endpoints: tuple[str, ...]
+
+    @classmethod
+    def of_all(cls, found: Collection[UnfinishedCalls]) -> UnfinishedCalls:
+        """What the calls of several processes wait for."""
+        return cls(
+            tuple(sorted({name for each in found for name in each.policies})),
+            tuple(sorted({url for each in found for url in each.endpoints})),
+        )
 
 
 def unfinished_calls(client: Client) -> UnfinishedCalls:

@@ -51,11 +51,11 @@ def with_options(message: str, ctx: click.Context) -> str:
     """The message with options and variables instead of names of settings.
 
     Advice (``set model=``) names the option. A value (``limit=0``) gets the name of the option or variable
-    that set it. A value from a file keeps the name of its setting. In a command of a plugin, only advice that
-    needs no options of this command is changed: ``headrace ctl`` shows messages of runs.
+    that set it. A value from a file keeps the name of its setting.
+
+    A command of a plugin tells of bulk runs, so advice in its messages names the options of ``headrace run``.
     """
-    running = ctx.find_root().meta.get(_RUNNING)
-    for name, option, was_given in _options(running) if isinstance(running, click.Context) else ():
+    for name, option, was_given in _options(ctx):
         start = _START + re.escape(name)
         message = re.sub(rf"{start}=(?=[\s,;:.)]|$)", option, message)
         variable = "OPENAI_BASE_URL" if name == "base_url" else f"HEADRACE_{name.upper()}"
@@ -72,8 +72,15 @@ def with_options(message: str, ctx: click.Context) -> str:
 
 def _options(ctx: click.Context) -> Iterator[tuple[str, str, bool]]:
     """Each name of an option in messages, the option, and whether it was given."""
-    for parameter in ctx.command.get_params(ctx):
+    running = ctx.find_root().meta.get(_RUNNING)
+    command: click.Command | None = None
+    if isinstance(running, click.Context):
+        command, ctx = running.command, running
+    elif isinstance(ctx.command, click.Group):
+        command = ctx.command.commands.get("run")
+    for parameter in () if command is None else command.get_params(ctx):
         if isinstance(parameter, click.Option) and parameter.name is not None:
-            was_given = ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+            source = ctx.get_parameter_source(parameter.name) if running is not None else None
+            was_given = source is ParameterSource.COMMANDLINE
             for name in [*_OTHER_NAMES.get(parameter.name, ()), parameter.name]:
                 yield name, parameter.opts[0], was_given

@@ -102,26 +102,28 @@ async def _perform(
     accompany: Accompany,
     notice: str,
 ) -> Summary:
+    opened = anyio.Event()
     async with task_group() as signals:
-        signals.start_soon(_stop_on_signals, bulk, display, signals.cancel_scope, notice)
+        signals.start_soon(_stop_on_signals, bulk, display, signals.cancel_scope, opened, notice)
         with reduced_gc():
             async with (
                 resource,
                 open_executor() as executor,
                 accompany(executor),
             ):
+                opened.set()
                 await bulk.perform(executor)
         signals.cancel_scope.cancel()
     return bulk.summary
 
 
 async def _stop_on_signals(
-    bulk: BulkRun, display: ProgressDisplay, scope: anyio.CancelScope, notice: str
+    bulk: BulkRun, display: ProgressDisplay, scope: anyio.CancelScope, opened: anyio.Event, notice: str
 ) -> None:
     try:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
-                if bulk.summary.stopped_by is None:
+                if opened.is_set() and bulk.summary.stopped_by is None:
                     display.print_line(notice)
                 else:
                     scope.cancel()

@@ -184,6 +184,7 @@ class OutcomeStream(MapWorkers, Generic[R_co]):
         self._open(cancellable)
         try:
             async with task_group() as self._group:
+                self._hold_open()
                 self._follow_limiter()
         finally:
             self._close()

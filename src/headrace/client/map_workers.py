@@ -65,9 +65,13 @@ class MapWorkers:
         self._succeeded = 0
         self._blocked_workers: deque[anyio.Event] = deque()
         self._cancelled: dict[anyio.CancelScope, CancelledCall] = {}
+        self._resumed: anyio.Event | None = None  # while it is paused
 
     def _follow_limiter(self) -> None:
         """Adapt the number of calls to that of tokens."""
+        if self._resumed is not None:
+            self._active = 0
+            return
         self._active = max(1, int(min(self._limiter.total_tokens, self._size)))
         self._max_held = self._active + (self._active if self._buffer is None else self._buffer)
         self._start_workers()
@@ -125,6 +129,27 @@ class MapWorkers:
             else:  # its call had ended, and so has the worker
                 self._running += 1
             await cancelled.may_continue.wait()  # a map without any worker would end
+
+    def pause(self) -> None:
+        """Begin no more calls until `resume`; only for a map that runs in `each`, or will."""
+        if self._resumed is None:
+            self._resumed = anyio.Event()
+            if self._opened:
+                self._hold_open()
+
+    def resume(self) -> None:
+        """Begin calls again at once, beside those from before the pause."""
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None
+            if self._opened and not self._source.is_over:
+                self._follow_limiter()
+
+    def _hold_open(self) -> None:
+        """Keep the map from ending while it is paused, although it may have no worker."""
+        if self._resumed is not None and not self._source.is_over:
+            self._active = 0
+            self._group.start_soon(self._resumed.wait)
 
     async def cancel(self, chosen: Callable[[Any], bool]) -> list[Any]:
         """Cancel the calls of chosen items that are in flight; only for a map that runs in `each`.

@@ -37,6 +37,6 @@ class HeldEndpoint(FakeEndpoint):
 
 async def until(condition: Callable[[], object]) -> None:
     """Give other tasks turns until a condition holds."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(3):
         while not condition():  # noqa: ASYNC110 - tests ask about things that have no event
             await anyio.sleep(0.001)

@@ -17,6 +17,7 @@ from headrace.bulk.control.records import read_changes
 from headrace.bulk.run_facts import read_run_facts
 from headrace.errors import CallCancelled, ControlRefused
 from headrace.policies import Send, Stage
+from headrace_cost import Cost
 
 Lines = Callable[[Path], list[dict[str, Any]]]
 pytestmark = pytest.mark.anyio
@@ -110,6 +111,17 @@ async def test_a_limit_that_is_not_valid_is_refused(
         with pytest.raises(ControlRefused, match=message):
             going.set_limit(name, value)
         assert going.snapshot().limits == {"max-in-flight": 2}
+
+
+async def test_a_value_that_a_policy_refuses_is_named_once(products: Path) -> None:
+    endpoint = HeldEndpoint()
+    async with (
+        endpoint.client([Cost(prices={}, budget="5")]) as client,
+        started(endpoint, client, products) as going,
+    ):
+        with pytest.raises(ControlRefused) as caught:
+            going.set_limit("budget", "much")
+    assert str(caught.value) == "budget='much': must be an amount in USD"
 
 
 async def test_each_change_is_logged_and_kept_in_the_sidecar(
@@ -248,11 +260,9 @@ async def test_the_circuits_of_a_client_that_was_open_before_are_known(products:
         assert going.snapshot().circuits == {"http://fake.test/v1": "500 five times"}
 
 
-async def test_failed_items_of_a_run_in_memory_are_not_sent_again(products: Path) -> None:
+async def test_a_run_in_memory_can_be_paused(products: Path) -> None:
     endpoint = HeldEndpoint()
     async with endpoint.client() as client, run(client, products, prompt="{name}") as going:
-        with pytest.raises(ControlRefused, match="in no file"):
-            going.retry_failed()
         going.pause()
         assert going.snapshot().state == "paused"
         assert going.snapshot().out is None

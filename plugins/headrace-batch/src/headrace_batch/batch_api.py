@@ -22,6 +22,9 @@ _SLOWEST_UPLOAD = 50_000
 _MOST_PAGES = 100
 """Pages of a list that are read: 10,000 batches."""
 
+_SHOWN = 100
+"""Bytes of an answer in a message."""
+
 
 class BatchApi(Protocol):
     """What an endpoint does with files and batches. Each method may raise `CallError`."""
@@ -142,12 +145,16 @@ class EndpointApi:
 
     @asynccontextmanager
     async def content(self, file: str) -> AsyncIterator[tuple[Headers, AsyncIterator[bytes]]]:
-        """The content of a file, in parts."""
-        async with self._calls.stream(Request(None, f"/files/{file}/content", "GET")) as stream:
-            yield stream
+        """The content of a file, in parts. If it begins like a page, reading it raises `InvalidReply`."""
+        request = Request(None, f"/files/{file}/content", "GET")
+        async with (
+            self._calls.stream(request) as (headers, parts),
+            aclosing(_without_page(parts)) as content,
+        ):
+            yield headers, content
 
     async def _job(self, path: str, method: str) -> Any:
-        """The JSON of one batch; None if the answer is not JSON.
+        """The JSON of one batch.
 
         It may have a member ``error`` of the batch, which `DirectCalls.send` takes for an error of the call.
         """
@@ -157,7 +164,7 @@ class EndpointApi:
         try:
             return msgspec.json.decode(content)
         except ValueError:
-            return None
+            raise _not_json(content) from None
 
     async def _file_names(self) -> dict[str, str]:
         """The names of all files by their ids, the newest first."""
@@ -200,6 +207,23 @@ def _text(body: Any, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise InvalidReply(f"the endpoint's answer has no {name!r}")
     return value
+
+
+async def _without_page(parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    is_first = True
+    async for part in parts:
+        if is_first and part.lstrip().startswith(b"<"):
+            raise _not_json(part)
+        is_first = False
+        yield part
+
+
+def _not_json(content: bytes) -> InvalidReply:
+    """The error for an answer with status 200 that is a page or another text."""
+    text = content[:_SHOWN].decode(errors="replace")
+    return InvalidReply(
+        f"{text!r} (status 200, but the body is not JSON; does base_url lead to the API?)", is_json=False
+    )
 
 
 def _objects(body: Any) -> Iterator[Mapping[str, Any]]:

@@ -21,6 +21,7 @@ from headrace_batch.part_builder import PartBuilder
 from headrace_batch.part_driver import PartDriver
 from headrace_batch.part_schedule import PartSchedule
 from headrace_batch.part_settling import PartSettling
+from headrace_batch.part_steps import BatchMissing
 from headrace_batch.recovery import settle_ended
 from headrace_batch.row_placing import ROWS_PER_TURN, RowPlacing
 from headrace_batch.session import BatchSession
@@ -47,6 +48,8 @@ class BatchExecutor:
         self._signals = session.signals
         self._unsent = anyio.Semaphore(_MOST_UNSENT)
         self._schedule = PartSchedule(session.options.poll, session.signals.finishing.is_set)
+        self._takes_rows = False
+        self._drawn_again = 0
 
     @property
     def in_flight(self) -> int:
@@ -70,9 +73,9 @@ class BatchExecutor:
         self._signals.stopping.set()
         self._schedule.note_change()
 
-    def held(self, ids: Set[str]) -> set[str]:
-        """Those of the ids whose rows are in parts; their batches cannot cancel a single one."""
-        return self._session.rows.held(ids)
+    def cancel_parked(self, ids: Set[str]) -> tuple[set[str], set[str]]:
+        """Let the rows of parts with these ids fail; see `CancelledRows.add`."""
+        return self._session.cancelled.add(ids)
 
     def pause(self) -> None:
         """Make no new batches; those at the endpoint go on, and their results are fetched."""
@@ -81,6 +84,17 @@ class BatchExecutor:
     def resume(self) -> None:
         """Make batches again."""
         self._signals.resume()
+
+    def draw_again(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem]) -> None:
+        """Draw these rows, too, and send them in new batches; if the work is ending, in the next pass."""
+        if self._takes_rows:
+            self._drawn_again += 1
+            self._group.start_soon(self._draw_again, items)
+
+    async def _draw_again(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem]) -> None:
+        await self._draw(items)
+        self._drawn_again -= 1
+        self._schedule.note_change()
 
     async def work(self, items: Iterable[WorkItem] | AsyncIterator[WorkItem], handle: ResultHandler) -> None:
         """See `Executor.work`."""
@@ -97,7 +111,7 @@ class BatchExecutor:
                 await self._work(items)
                 group.cancel_scope.cancel()
         except HeadraceError as error:
-            if self._live() and not isinstance(error, RunDetached):
+            if self._live() and not isinstance(error, (RunDetached, BatchMissing)):
                 going_on = self._going_on()
                 self._setup.notify(f"{going_on} Run the same command again when this is mended:")
             raise
@@ -111,7 +125,11 @@ class BatchExecutor:
             if self._setup.calls != "single":
                 items.when_waiting = self._schedule.note_change  # type: ignore[union-attr]  # a `CallFeed`
             group.start_soon(self._draw_all, items)
-            await self._follow()
+            self._takes_rows, self._drawn_again = True, 0
+            try:
+                await self._follow()
+            finally:
+                self._takes_rows = False
         await settle_ended(self._ledger, self._session.open_rows, self._setup.sync)
         if self._live() and (self._signals.stopping.is_set() or self._options.detach):
             raise RunDetached(
@@ -161,11 +179,11 @@ class BatchExecutor:
     @property
     def _no_row_comes(self) -> bool:
         """Whether no row comes before further results."""
-        return self._all_drawn or getattr(self._items, "is_waiting", False)
+        return not self._drawn_again and (self._all_drawn or getattr(self._items, "is_waiting", False))
 
     def _start_resumed(self) -> None:
         """Follow the parts of earlier sessions; only now is it known which of their rows were drawn."""
-        resumed, open_rows = self._placing.take_resumed(), self._session.open_rows
+        resumed, open_rows = self._session.take_resumed(), self._session.open_rows
         if resumed:
             for text in open_rows.adopted.describe(open_rows.done):
                 self._setup.notify(text)

@@ -11,7 +11,7 @@ import anyio.lowlevel
 import attrs
 import msgspec
 
-from headrace import CallError, Headers, HeadraceError, Outcome, Reply, Request
+from headrace import CallCancelled, CallError, Headers, HeadraceError, Outcome, Reply, Request
 from headrace.bulk import IdTable, ItemResult, ResultHandler, WorkItem
 from headrace_batch.batch_api import PartEndpoint
 from headrace_batch.dialect import BatchView
@@ -203,7 +203,9 @@ class _Merge:
 
     def _outcome(self, item: WorkItem, line: ResultLine) -> Outcome | None:
         """What a call with this result would have returned; None if the row must be tried again."""
-        status = line.status
+        status, is_cancelled = line.status, self._session.cancelled.take(item.id)
+        if is_cancelled and (status is None or status >= 300):
+            return self._cancelled(item)
         if not self._final and (status is None or status >= 500 or status in {408, 409, 429}):
             return None
         if status is None:
@@ -221,8 +223,16 @@ class _Merge:
             self.merged.spent += self._money.charge(reply, self._part.model, self._calls.endpoint, item.tags)
             if isinstance(error, CallError):
                 error.cost = reply.cost
+        if is_cancelled:
+            return self._cancelled(item, reply.cost)
         found = None if error is not None else reply
         return Outcome(item.index, None, found, error, 1, self._seconds, item)
+
+    def _cancelled(self, item: WorkItem, cost: Decimal | None = None) -> Outcome:
+        """What a cancelled row gets in place of its answer, which costs something even so."""
+        error = CallCancelled("cancelled while it was in a batch")
+        error.cost = cost
+        return Outcome(item.index, None, None, error, 1, self._seconds, item)
 
     def _failure(self, item: WorkItem, reason: str) -> Outcome:
         error = CallError(f"not executed by the batch: {reason}")
@@ -242,6 +252,9 @@ class _Merge:
         self._results += self._failed
         self._failed = []
         for row in self._rows.take_rest():
+            if self._session.cancelled.take(row.item.id):
+                self._results.append(self._finish(row, self._cancelled(row.item)))
+                continue
             if not self._final:
                 self.merged.left.add(*row)
                 continue

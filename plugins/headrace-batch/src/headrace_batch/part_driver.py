@@ -43,6 +43,14 @@ class PartDriver:
         self._steps = PartSteps(session.setup.run_id, session.ledger)
         self._uploads = anyio.CapacityLimiter(_UPLOADS)
 
+    def _must_be_left(self, part: Part) -> bool:
+        """Whether the rows of a part must be sent in another way, and no batch has them yet.
+
+        Rows of an earlier session may be done in another way, or not wanted now: they must not be paid.
+        """
+        unwanted = part.drawn < part.rows or self._session.cancelled.are_in(part)
+        return (self._signals.finishing.is_set() or unwanted) and not part.at_endpoint
+
     async def drive_new(self, part: Part, unsent: anyio.Semaphore) -> None:
         """Bring a part to its end; ``unsent`` is released when it is at the endpoint."""
         if not self._admission.admit_nowait(part):
@@ -51,7 +59,7 @@ class PartDriver:
             await self._drive(part)
             return
         try:
-            while not (part.at_endpoint or self._signals.is_ending):
+            while not (part.at_endpoint or self._signals.stopping.is_set() or self._must_be_left(part)):
                 if part.stage is Stage.SETTLED:  # it was too large
                     break
                 await self._take_step(part)
@@ -63,7 +71,10 @@ class PartDriver:
         """Bring a part of an earlier session to its end, unless this session has none of its rows."""
         if not self._session.open_rows.undone[part.number]:
             if part.batch is not None and part.stage is Stage.CREATED and not part.adopted:
-                await self._cancel(part, part.batch)
+                async with self._signals.until(self._signals.stopping):
+                    await self._cancel(part, part.batch)
+                if self._signals.stopping.is_set():
+                    return
             if part.stage is not Stage.CREATING:
                 await self._ledger.advance(part, Stage.SETTLED)
                 return
@@ -78,19 +89,21 @@ class PartDriver:
         await self._drive(part)
 
     async def _drive(self, part: Part) -> None:
-        signals = self._signals
-        while not signals.stopping.is_set() and part.stage is not Stage.SETTLED:
-            # Rows of an earlier session may be done in another way, or not wanted now: they must not be paid.
-            if (signals.finishing.is_set() or part.drawn < part.rows) and not part.at_endpoint:
+        while not self._signals.stopping.is_set() and part.stage is not Stage.SETTLED:
+            if self._must_be_left(part):
                 await self._settling.leave(part)
-            elif part.next_step is Step.POLL:
-                if not await self._poll(part):
-                    return
-            elif part.next_step is Step.MERGE:
-                await self._merge(part)
-                return
-            else:
+            elif part.next_step not in {Step.POLL, Step.MERGE}:
                 await self._take_step(part)
+            elif not await self._wait_or_merge(part):
+                return
+
+    async def _wait_or_merge(self, part: Part) -> bool:
+        """Wait for a batch, or merge its results; False if no other step follows."""
+        async with self._signals.until(self._signals.stopping):
+            if part.next_step is Step.POLL:
+                return await self._poll(part)
+            await self._merge(part)
+        return False
 
     async def _take_step(self, part: Part) -> None:
         if part.next_step in {Step.UPLOAD, Step.CREATE}:
@@ -99,19 +112,22 @@ class PartDriver:
             await self._signals.wait_while_paused()
         try:
             async with self._uploads:
-                if self._signals.stopping.is_set():
+                if self._signals.stopping.is_set() or self._must_be_left(part):
                     return
                 if part.next_step is Step.CREATE:
                     self._setup.note_calls(True)
                 api = self._session.endpoints.at(part.endpoint).api
-                if part.next_step is Step.UPLOAD:  # it may take long, and nothing is lost without it
-                    async with self._signals.until(self._signals.finishing):
-                        await self._steps.take(part, api)
-                else:
+                async with self._signals.until(*self._interrupts(part.next_step)):
                     await self._steps.take(part, api)
         except StepFailed as error:
             if not await self._settling.handle_refusal(part, refusal_of_step(error, part.rows)):
                 raise
+
+    def _interrupts(self, step: Step) -> tuple[anyio.Event, ...]:
+        """What interrupts a step: an upload may take long, and a search sends nothing."""
+        if step is Step.CREATE:
+            return ()
+        return (self._signals.finishing if step is Step.UPLOAD else self._signals.stopping,)
 
     async def _poll(self, part: Part) -> bool:
         """Wait until a batch has ended; False if the session leaves before."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import anyio
 
-from headrace import CallError, HeadraceError, StatusError
+from headrace import CallError, HeadraceError, InvalidReply, StatusError
 from headrace_batch.batch_api import BatchApi, was_refused
 from headrace_batch.dialect import BatchState, BatchView
 from headrace_batch.ledger import Ledger
@@ -37,6 +37,9 @@ _SAID_AT = 3
 
 _MOST_FAILURES = 15
 """Attempts of one request in a row, with pauses that double; together about ten minutes."""
+
+_MOST_PAGES = 3
+"""Attempts that are answered by an HTML page or another text: the URL is wrong, or a proxy wants a login."""
 
 
 class StepFailed(HeadraceError):
@@ -93,6 +96,8 @@ async def wait_after(
 ) -> None:
     """Wait before the next attempt of a request that failed; raises `StepFailed` if it must not be made."""
     final = isinstance(error, StatusError) and was_refused(error) and not error.retryable
+    if isinstance(error, InvalidReply) and not error.is_json:
+        most = min(most, _MOST_PAGES)
     if final or number >= most:
         raise StepFailed(f"{what}: {error}", getattr(error, "status", None)) from error
     if number == _SAID_AT:

@@ -103,15 +103,20 @@ def read_result_line(line: bytes) -> ResultLine | None:
 
 async def split_lines(parts: AsyncIterator[bytes], report: FileReport) -> AsyncGenerator[bytes, None]:
     """The lines of a file that arrives in parts; a last one without an end is yielded too."""
-    rest = b""
+    begun: list[bytes] = []  # joined only when the line ends: a line may have 100 MB
     async for part in parts:
-        *lines, rest = (rest + part).split(b"\n")
-        for line in lines:
+        *ends, rest = part.split(b"\n")
+        for end in ends:
+            line = b"".join((*begun, end)) if begun else end
+            begun.clear()
             if line.strip():
                 report.lines += 1
                 yield line
-    if rest.strip():
+        if rest:
+            begun.append(rest)
+    last = b"".join(begun)
+    if last.strip():
         report.lines += 1
-        report.cut = read_result_line(rest) is None
+        report.cut = read_result_line(last) is None
         if not report.cut:
-            yield rest
+            yield last

@@ -11,7 +11,7 @@ import anyio.lowlevel
 from headrace import HeadraceError, Outcome, RequestError
 from headrace.bulk import ResultHandler, WorkItem
 from headrace.plugins import encode_body
-from headrace_batch.part import Part
+from headrace_batch.cancelled_rows import not_sent
 from headrace_batch.part_builder import PartBuilder, PartKey
 from headrace_batch.part_file import custom_id_of, line_at, part_path, request_line
 from headrace_batch.part_settling import LeftRows
@@ -36,18 +36,12 @@ class RowPlacing:
         self._setup = session.setup
         self._builder = builder
         self._handle = handle
-        self._resumed = {number: session.ledger.parts[number] for number in session.open_rows.undone}
         self._at_once: list[WorkItem] = []
 
     @property
     def has_rows_at_once(self) -> bool:
         """Whether there are rows that no batch can have."""
         return bool(self._at_once)
-
-    def take_resumed(self) -> list[Part]:
-        """The parts of earlier sessions, once; rows that are placed later are in none of them."""
-        resumed, self._resumed = self._resumed, {}
-        return list(resumed.values())
 
     def take_at_once(self, left: list[LeftRows]) -> Iterator[WorkItem]:
         """The rows that are sent as ordinary calls: those that no batch can have, and left ones."""
@@ -74,9 +68,9 @@ class RowPlacing:
             custom_id, endpoint.dialect.url_prefix + request.path, endpoint.dialect.line, content
         )
         item.tags = request.tags
-        found = session.open_rows.take(custom_id, line) if self._resumed else None
+        found = session.open_rows.take(custom_id, line) if session.resumed else None
         if found is not None:
-            part = self._resumed[found.part]
+            part = session.resumed[found.part]
             session.rows.add(found.part, item, found.line)
             part.outstanding += 1
             part.drawn += 1
@@ -114,7 +108,10 @@ class RowPlacing:
             key = PartKey(old.path, old.model, old.endpoint, round)
             needs = RowNeeds(Decimal(old.reserved) / max(1, old.rows), old.tokens // max(1, old.rows))
             for number, (item, line) in enumerate(rows):
-                if old.adopted:
+                if self._session.cancelled.take(item.id):
+                    self._setup.drawn.unpark(item)
+                    self._fail(item, not_sent())
+                elif old.adopted:
                     self._setup.drawn.unpark(item)
                     await self.place(item)
                 else:
@@ -126,4 +123,6 @@ class RowPlacing:
         for each in left:
             for item, _ in each.rows:
                 self._setup.drawn.unpark(item)
+                if self._session.cancelled.take(item.id):
+                    item.fail(not_sent())
                 yield item

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 
 from headrace import Request
 from headrace.bulk import EngineSetup
+from headrace_batch.cancelled_rows import CancelledRows
 from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
 from headrace_batch.options import BatchOptions
+from headrace_batch.part import Part
 from headrace_batch.part_file import decode_request_line, line_at, part_path
 from headrace_batch.pricing import PartMoney
 from headrace_batch.recovery import OpenRows
@@ -35,6 +37,8 @@ class BatchSession:
 
     Attributes:
         rows: The rows that wait, by part.
+        cancelled: The rows that were cancelled.
+        resumed: The parts of earlier sessions by number, until this session follows them.
         signals: Whether the session leaves, finishes or pauses.
     """
 
@@ -57,12 +61,19 @@ class BatchSession:
         self.open_rows: OpenRows = open_rows
         self.finish_at: datetime.datetime | None = finish_at
         self.rows: WaitingRows = WaitingRows(waiting, lambda *place: functools.partial(self._load, *place))
+        self.cancelled: CancelledRows = CancelledRows(self.rows, ledger)
+        self.resumed: dict[int, Part] = {number: ledger.parts[number] for number in open_rows.undone}
         self.signals: SessionSignals = SessionSignals()
 
     @property
     def sends_at_once(self) -> bool:
         """Whether rows that a batch did not finish are sent as ordinary calls."""
         return self.options.stragglers == "sync" or self.signals.finishing.is_set()
+
+    def take_resumed(self) -> list[Part]:
+        """The parts of earlier sessions, once; rows that are placed later are in none of them."""
+        resumed, self.resumed = self.resumed, {}
+        return list(resumed.values())
 
     def _load(self, number: int, line: int, step: int, tags: Mapping[str, str], id: str) -> Request:
         """The request of a row, read back from the disk; of an adopted batch, the one of this run."""

@@ -154,9 +154,12 @@ class WaitingRows:
             self._chains[part] = self.chain(part)
         self._chains[part].add(item, line)
 
-    def held(self, ids: Set[str]) -> set[str]:
-        """Those of the ids whose rows are here. All rows are read, so this takes a while."""
-        return {item.id for chain in self._chains.values() for item, _ in chain if item.id in ids}
+    def find(self, ids: Set[str]) -> dict[int, set[str]]:
+        """Those of the ids whose rows are here, by part. All rows are read, so this takes a while."""
+        found = {
+            part: {item.id for item, _ in chain if item.id in ids} for part, chain in self._chains.items()
+        }
+        return {part: there for part, there in found.items() if there}
 
     def take(self, part: int) -> RowChain:
         """Remove the rows of a part, and return them."""

@@ -97,7 +97,7 @@ class BulkRunControl(RunControl):
         self._bulk.stop()
 
     def retry_failed(self) -> Done:
-        """Send the failed items again in this session, once the calls in flight are finished.
+        """Send the failed items again in this session; see `BulkRun.retry_failed`.
 
         Raises:
             ControlRefused: The run is stopping, or it is not possible in this run.
@@ -107,7 +107,7 @@ class BulkRunControl(RunControl):
         if not number:
             return Done(message="No item has failed.")
         items = format_count(number, "failed item")
-        when = "after resume" if self._bulk.paused else "when the calls in flight are finished"
+        when = "after resume" if self._bulk.paused else self._bulk.when_retried
         change = self._note(RETRIED, None, items)
         return Done(message=f"{items} will be sent again {when}.", change=change)
 
@@ -122,7 +122,7 @@ class BulkRunControl(RunControl):
         """
         self._refuse_if_ended()
         found = await self._bulk.cancel(dict.fromkeys(ids))
-        stopped = [*found.in_flight, *found.later]
+        stopped = [*found.in_flight, *found.later, *found.dropped]
         message = describe_cancellation(found)
         if not stopped:
             raise ControlRefused(message)
@@ -141,6 +141,7 @@ def describe_cancellation(found: Cancellation) -> str:
     parts = {
         "Cancelled in flight": found.in_flight,
         "Fail when their turn comes": found.later,
+        "Sent in a batch, so paid, and dropped when their answers come": found.dropped,
         "In flight, and not cancelled because the engine cannot": found.kept,
         "Done already": found.finished,
         "Not in the input": found.unknown,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,7 +79,7 @@ class RunLimits:
         try:
             set_policy_limit(self._policies, name, value)
         except HeadraceError as error:
-            raise ControlRefused(f"{name}={_shown(value)}: {error}") from error
+            raise ControlRefused(f"{name}={_shown(value)}: {_without_names(error)}") from error
         set_limit = getattr(self._executor, "set_limit", None)
         if set_limit is not None:
             set_limit(name, value)
@@ -90,6 +91,11 @@ class RunLimits:
         if missing := missing_plugin(plugin):
             return f"{name}: no policy of this run has it; pip install {missing}, and begin the run again"
         return f"{name}: no policy of this run has it; the client was made without the policy {plugin!r}"
+
+
+def _without_names(error: HeadraceError) -> str:
+    """The message of a policy's error, without the names of the policy and the setting before it."""
+    return re.sub(r"^\w+: (\w+=\S+: )?", "", str(error))
 
 
 def _shown(value: LimitValue) -> str:

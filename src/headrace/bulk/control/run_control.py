@@ -110,7 +110,7 @@ class RunControl(ABC):
 
     @abstractmethod
     def retry_failed(self) -> Done:
-        """Send the failed items again in this session, once the calls in flight are finished.
+        """Send the failed items again in this session.
 
         Raises:
             ControlRefused: The run is stopping, or it is not possible in this run.

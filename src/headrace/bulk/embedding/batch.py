@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from decimal import Decimal
 from typing import Any
 
@@ -15,8 +15,8 @@ from headrace.errors import CallCancelled, HeadraceError, InputError
 
 
 def text_of(item: WorkItem) -> str:
-    """The text of an item."""
-    text: str = (item.request.body or {})["input"]
+    """The text of an item, also of one that was cancelled."""
+    text: str = (item.own_request.body or {})["input"]
     return text
 
 
@@ -101,6 +101,7 @@ class BatchBuilder:
         A batch has at most `MAX_BYTES` of text. A longer text is alone, and the endpoint decides about it.
         """
         try:
+            item.request  # noqa: B018 - raises the error of an item that must fail
             size = size_of(item)
         except (InputError, CallCancelled) as error:
             self._fail(item, error)
@@ -112,6 +113,13 @@ class BatchBuilder:
         self._items.append(item)
         self._size += size
         return self.take() if len(self._items) >= self.most_texts else []
+
+    def remove(self, indexes: Set[int]) -> list[WorkItem]:
+        """Remove the items with these indexes from a batch that is not complete, and return them."""
+        removed = [item for item in self._items if item.index in indexes]
+        self._items = [item for item in self._items if item.index not in indexes]
+        self._size -= sum(map(size_of, removed))
+        return removed
 
     def take(self) -> list[WorkItem]:
         """The items of a batch that is not complete, which is empty afterwards."""

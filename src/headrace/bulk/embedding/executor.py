@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Set
 from typing import Any
 
 from headrace._support.interrupts import uninterrupted
+from headrace.bulk.cancelled_rows import cancelled
 from headrace.bulk.client_executor import ClientExecutor
 from headrace.bulk.embedding.batch import Batch, BatchBuilder
 from headrace.bulk.embedding.rejections import concerns_some_texts, refuses_base64
@@ -25,6 +26,9 @@ class EmbeddingExecutor(ClientExecutor):
     only the texts fail that are the cause: less than two requests for each text. If the endpoint accepts
     both halves, the batch was too large, and later ones have the size of a half.
 
+    A call is cancelled only if all its rows are: to make it again for the others would be paid twice. So a
+    cancelled row fails when the call of its batch has ended, with its share of the cost.
+
     Args:
         client: An open client.
         batch_size: The most texts in a request.
@@ -38,16 +42,42 @@ class EmbeddingExecutor(ClientExecutor):
         self._parts: deque[Batch] = deque()
         self._failed: list[ItemResult] = []
         self._handle: ResultHandler = lambda results: None
+        self._cancelled: set[int] = set()
 
     async def work(self, items: Iterator[WorkItem] | AsyncIterator[WorkItem], handle: ResultHandler) -> None:
         """See `Executor.work`."""
         self._handle = handle
         self._builder.take()
         self._parts.clear()
+        self._cancelled.clear()
         batches = self._async_batches(items) if isinstance(items, AsyncIterable) else self._batches(items)
         await self._send(batches)
         while self._parts:
             await self._send(self._parts_in_order())
+
+    async def cancel(self, indexes: Set[int]) -> None:
+        """Cancel items: those that were not sent fail now, the others when the call of their batch ends."""
+        for item in self._builder.remove(indexes):
+            self._fail(item, cancelled())
+        self._cancelled |= indexes
+        for part in list(self._parts):
+            if not self._drop_cancelled(part):
+                self._parts.remove(part)
+        self._report_failed()
+        await self._maps.cancel(lambda batch: all(item.index in self._cancelled for item in batch.items))
+
+    def _drop_cancelled(self, batch: Batch) -> bool:
+        """Let the cancelled items of a batch that is not in flight fail; returns whether others are left."""
+        left = [item for item in batch.items if item.index not in self._cancelled]
+        if not left:  # they have the cost of rejected batches
+            outcome = Outcome(0, None, None, cancelled())
+            self._failed += row_results(batch, outcome, self._cancelled)
+            return False
+        for item in batch.items:
+            if item.index in self._cancelled:
+                self._fail(item, cancelled())
+        batch.items = left
+        return True
 
     async def _send(self, batches: Iterator[Batch] | AsyncIterator[Batch]) -> None:
         await self._maps.map(batches).each(self._finish)
@@ -102,12 +132,14 @@ class EmbeddingExecutor(ClientExecutor):
         elif refuses_base64(error, outcome.request):
             self._members["encoding_format"] = "float"  # for all batches
             batch.cost, batch.possible_cost = batch.add_cost(error)
-            self._parts.append(batch)
+            self._parts.extend(filter(self._drop_cancelled, [batch]))
+            self._report_failed()
             return
         elif len(batch.items) > 1 and concerns_some_texts(error):
-            self._parts.extendleft(reversed(batch.halves(error)))
+            self._parts.extendleft(filter(self._drop_cancelled, reversed(batch.halves(error))))
+            self._report_failed()
             return
-        self._handle(row_results(batch, outcome))
+        self._handle(row_results(batch, outcome, self._cancelled))
 
     def _learn_size(self, batch: Batch) -> None:
         """Make smaller batches if both halves of a rejected one were accepted."""

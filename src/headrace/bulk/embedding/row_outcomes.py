@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from decimal import Decimal
 from typing import Any
 
@@ -13,28 +13,37 @@ import msgspec
 from headrace.bulk.embedding.batch import Batch, size_of
 from headrace.bulk.embedding.shares import cost_shares, integer_shares
 from headrace.bulk.item_result import ItemResult, item_result
+from headrace.bulk.output_line import cost_of
 from headrace.calls import Outcome
 from headrace.client.embeddings import check_lengths
-from headrace.errors import CallError, HeadraceError, InvalidReply, SettingsError
+from headrace.errors import CallCancelled, CallError, HeadraceError, InvalidReply, SettingsError
 from headrace.replies import Reply, Usage
 from headrace.wire.embeddings import Vector, encode_vector, parse_vectors
 from headrace.wire.request_bodies import encode_json
 
 
-def row_results(batch: Batch, outcome: Outcome) -> list[ItemResult]:
+def row_results(batch: Batch, outcome: Outcome, cancelled: Set[int] = frozenset()) -> list[ItemResult]:
     """The result of each row of a batch, in the order of its items.
 
     Each row has its share of tokens and cost, and the attempts and seconds of the whole batch. The retries
-    of the batch count once, with the first row.
+    of the batch count once, with the first row. The vectors of rows that were cancelled are dropped, but not
+    their cost; ``cancelled`` are their indexes.
     """
     results: list[ItemResult] = []
     for item, each in zip(batch.items, _row_outcomes(batch, outcome), strict=True):
-        result = item_result(item.index, item.id, each, (), frozenset(), item.digest)
+        found = _without_vector(each) if item.index in cancelled else each
+        result = item_result(item.index, item.id, found, (), frozenset(), item.digest)
         result.number = item.number
         if results:
             result.attempts = min(result.attempts, 1)
         results.append(result)
     return results
+
+
+def _without_vector(outcome: Outcome) -> Outcome:
+    error = CallCancelled("cancelled while it was in flight")
+    error.cost, error.possible_cost = cost_of(outcome)
+    return msgspec.structs.replace(outcome, reply=None, error=error)
 
 
 def read_vectors(batch: Batch, reply: Reply) -> list[Vector]:
@@ -46,7 +55,7 @@ def read_vectors(batch: Batch, reply: Reply) -> list[Vector]:
     """
     vectors = parse_vectors(reply, len(batch.items))
     check_lengths(vectors, None)
-    wanted, found = (batch.items[0].request.body or {}).get("dimensions"), len(vectors[0])
+    wanted, found = (batch.items[0].own_request.body or {}).get("dimensions"), len(vectors[0])
     if isinstance(wanted, int) and found != wanted:
         raise SettingsError(
             f"dimensions={wanted}: the vectors have {found} numbers; this model cannot shorten them, so "

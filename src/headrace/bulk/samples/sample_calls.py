@@ -15,7 +15,7 @@ from headrace.bulk.row_calls import Handled
 from headrace.bulk.samples.read_samples import read_samples
 from headrace.bulk.samples.sample_row import SampleRow
 from headrace.bulk.sources import Item
-from headrace.bulk.steps import StepsJournal
+from headrace.bulk.steps import StepStore
 from headrace.bulk.summary import SampleCounts
 from headrace.bulk.task import Task
 from headrace.calls import Request
@@ -48,12 +48,13 @@ class SampleCalls:
 
     is_single = False
 
-    def __init__(self, task: Task, samples: int, store: ResultStore, journal: StepsJournal | None) -> None:
+    def __init__(self, task: Task, samples: int, store: ResultStore, journal: StepStore | None) -> None:
         self._task = task
         self._samples = samples
         self._store = store
         self._journal = journal
         self._rows: dict[int, SampleRow] = {}
+        self._reused_by_failed = 0
         self._with_several: set[str | None] = set()
         self._with_one: set[str | None] = set()
         self.counts: SampleCounts = SampleCounts()
@@ -100,7 +101,7 @@ class SampleCalls:
                 row.was_rejected, row.one_by_one = False, True
                 unfinished.append(row)
             elif not line.answered:
-                handled.rows.append(row.fail(result, line, self._task))
+                handled.rows.append(self._finished(row, row.fail(result, line, self._task)))
             else:
                 self._take(row, result, line)
                 if len(row.answers) < self._samples:
@@ -109,11 +110,29 @@ class SampleCalls:
                         row.note_journalled(notes)
                     unfinished.append(row)
                 else:
-                    handled.rows.append(row.finish(self._task))
+                    handled.rows.append(self._finished(row, row.finish(self._task)))
         if lines and self._journal is not None:
             self._journal.append(b"".join(lines))
         calls += [self._next_call(row) for row in unfinished]
         return handled
+
+    def _finished(self, row: SampleRow, result: ItemResult) -> ItemResult:
+        """The result of a row, after it was noted."""
+        if result.code is not None:
+            self._reused_by_failed += row.reused
+        elif self._journal is not None:
+            self._journal.forget(row.item.id)
+        return result
+
+    def note_session(self) -> None:
+        """See `RowCalls`."""
+        if self._journal is not None:
+            self._journal.note_session()
+
+    def forget_failed(self) -> None:
+        """Count the answers that rows which have failed have found as if they had not begun."""
+        self.counts.reused -= self._reused_by_failed
+        self._reused_by_failed = 0
 
     def _take(self, row: SampleRow, result: ItemResult, line: OutputLine) -> None:
         """Add the answers of a call to its row, and prepare its line for the steps journal."""
@@ -133,8 +152,11 @@ class SampleCalls:
 
     def _advance(self, row: SampleRow) -> WorkItem | ItemResult:
         """The next call of a row, or its result if it has all answers."""
-        self.counts.reused += len(row.answers)
-        return self._next_call(row) if len(row.answers) < self._samples else row.finish(self._task)
+        row.reused = len(row.answers)
+        self.counts.reused += row.reused
+        if len(row.answers) < self._samples:
+            return self._next_call(row)
+        return self._finished(row, row.finish(self._task))
 
     def _next_call(self, row: SampleRow) -> WorkItem:
         request, number = row.request, self._samples - len(row.answers)

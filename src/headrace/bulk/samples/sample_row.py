@@ -38,6 +38,7 @@ class SampleRow:
         request_digest: What identifies the request, however many answers it asks for.
         answers: The answers, null for one that could not be read.
         resumable: How many of them are in the steps journal and were found readable.
+        reused: How many of the answers were there when it was drawn.
         asked: How many answers the call in flight asks for.
         was_rejected: Whether the endpoint may have rejected the number of answers in the call in flight.
         one_by_one: Whether each call asks for one answer.
@@ -50,6 +51,7 @@ class SampleRow:
     request_digest: str = ""
     answers: list[Any] = attrs.field(factory=list)
     resumable: int = 0
+    reused: int = 0
     asked: int = 0
     was_rejected: bool = False
     one_by_one: bool = False

@@ -2,7 +2,8 @@
 
 from headrace.bulk.steps.step import Step
 from headrace.bulk.steps.step_calls import StepCalls
+from headrace.bulk.steps.step_store import StepsInMemory, StepStore
 from headrace.bulk.steps.step_task import StepTask
 from headrace.bulk.steps.steps_journal import StepsJournal
 
-__all__ = ["Step", "StepCalls", "StepTask", "StepsJournal"]
+__all__ = ["Step", "StepCalls", "StepStore", "StepTask", "StepsInMemory", "StepsJournal"]

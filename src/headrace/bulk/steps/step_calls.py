@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 
 import attrs
@@ -14,8 +15,8 @@ from headrace.bulk.result_store import ResultStore
 from headrace.bulk.row_calls import Handled
 from headrace.bulk.sources import Item
 from headrace.bulk.steps.step_row import StepRow
+from headrace.bulk.steps.step_store import StepStore
 from headrace.bulk.steps.step_task import PlannedStep, StepTask
-from headrace.bulk.steps.steps_journal import StepsJournal
 from headrace.bulk.summary import StepCounts
 from headrace.calls import Request
 from headrace.errors import HeadraceError, InputError
@@ -28,7 +29,7 @@ class StepCalls:
     Args:
         task: Makes the requests.
         store: Where the lines of the rows go.
-        journal: The journal of the steps; None for a run that keeps nothing.
+        journal: Keeps the answers of the steps; None for a run that keeps nothing.
 
     Attributes:
         counts: What became of each step, by its name.
@@ -36,11 +37,12 @@ class StepCalls:
 
     is_single = False
 
-    def __init__(self, task: StepTask, store: ResultStore, journal: StepsJournal | None) -> None:
+    def __init__(self, task: StepTask, store: ResultStore, journal: StepStore | None) -> None:
         self._task = task
         self._store = store
         self._journal = journal
         self._rows: dict[int, StepRow] = {}
+        self._passed_by_failed: Counter[tuple[str, str]] = Counter()
         self.counts: Mapping[str, StepCounts] = {step.name: StepCounts() for step in task.steps}
 
     def first(self, item: Item) -> WorkItem | ItemResult:
@@ -62,6 +64,7 @@ class StepCalls:
             notes.prompt_tokens, notes.completion_tokens = result.prompt_tokens, result.completion_tokens
             if line.error is not None:
                 self.counts[step.name].failed += 1
+                self._passed_by_failed.update(row.passed)
                 journalled = self._journal is not None
                 handled.rows.append(row.fail(step.name, result, line, journalled=journalled))
                 continue
@@ -81,6 +84,19 @@ class StepCalls:
                 handled.rows.append(following)
         return handled
 
+    def note_session(self) -> None:
+        """See `RowCalls`."""
+        if self._journal is not None:
+            self._journal.note_session()
+
+    def forget_failed(self) -> None:
+        """Count what rows that have failed have passed over as if they had not begun."""
+        for (name, count), number in self._passed_by_failed.items():
+            setattr(self.counts[name], count, getattr(self.counts[name], count) - number)
+        self._passed_by_failed.clear()
+        for counts in self.counts.values():
+            counts.failed = 0
+
     def _advance(self, row: StepRow) -> WorkItem | ItemResult:
         """The next call of a row, or its result if it needs none.
 
@@ -95,17 +111,23 @@ class StepCalls:
             except HeadraceError as error:  # concerns this row only
                 return self._call(row, error)
             if request is None:
-                self.counts[step.name].skipped += 1
+                self._pass_over(row, step.name, "skipped")
                 row.answers[step.column] = None
             else:
                 journal = self._journal
                 found = None if journal is None else journal.find(item.id, step.name, row.request)
                 if found is None:
                     return self._call(row, request)
-                self.counts[step.name].reused += 1
+                self._pass_over(row, step.name, "reused")
                 row.take(step.column, found)
             row.place += 1
+        if self._journal is not None:
+            self._journal.forget(item.id)
         return row.succeed(journalled=self._journal is not None)
+
+    def _pass_over(self, row: StepRow, name: str, count: str) -> None:
+        row.passed.append((name, count))
+        setattr(self.counts[name], count, getattr(self.counts[name], count) + 1)
 
     def _request(self, step: PlannedStep, row: StepRow) -> Request | None:
         """The request of a step; None if its condition is false."""

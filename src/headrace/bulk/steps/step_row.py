@@ -31,6 +31,7 @@ class StepRow:
         place: The place of the step that is performed now or next, from 0.
         request: The digest of the request in flight; empty if there is none.
         answers: The answers by their columns, null for skipped steps.
+        passed: The steps that were passed over, each with the name of its count, "skipped" or "reused".
     """
 
     item: Item
@@ -40,6 +41,7 @@ class StepRow:
     place: int = 0
     request: str = ""
     answers: dict[str, Any] = attrs.field(factory=dict)
+    passed: list[tuple[str, str]] = attrs.field(factory=list)
     _notes: LineNotes = attrs.field(factory=lambda: LineNotes(0, 0.0))
     _response: LineResponse | None = None
     _answer: Any = None

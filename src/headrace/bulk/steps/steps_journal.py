@@ -72,7 +72,7 @@ class StepsJournal:
         self._real = steps_journal_of(out)
         self._sidecar = sidecar
         self._offsets = IdTable(_OFFSET_SIZE)
-        self._lines = 0
+        self._lines = self._noted = 0
         self.spent: Decimal = Decimal(0)
 
     def __enter__(self) -> Self:
@@ -98,7 +98,7 @@ class StepsJournal:
 
     def _read(self) -> Decimal:
         """Note the lines, and remove a torn one at the end; returns the cost of all."""
-        good, torn, total = 0, "", Decimal(0)
+        torn, total = "", Decimal(0)
         for number, raw in enumerate(self._reader, 1):
             if torn:
                 raise JournalError(f"{self.path}:{number - 1}: {torn}; repair or remove that line")
@@ -110,14 +110,35 @@ class StepsJournal:
             except NOT_JSON as error:
                 torn = f"damaged: {error}"
                 continue
-            notes = entry.headrace
-            self._offsets.set(_key(entry.custom_id, notes.step, notes.request), good.to_bytes(_OFFSET_SIZE))
-            total += finite_sum(notes.cost, notes.possible_cost)
-            good += len(raw)
+            self._note(entry, len(raw))
+            total += finite_sum(entry.headrace.cost, entry.headrace.possible_cost)
             self._lines += 1
         if torn:
-            self._file.truncate(good)
+            self._file.truncate(self._noted)
         return total
+
+    def _note(self, entry: _Entry, size: int) -> None:
+        """Note where the next line is, which has this size."""
+        key = _key(entry.custom_id, entry.headrace.step, entry.headrace.request)
+        self._offsets.set(key, self._noted.to_bytes(_OFFSET_SIZE))
+        self._noted += size
+
+    def note_session(self) -> None:
+        """Note the lines that this session has written; another thread may write further ones meanwhile.
+
+        Raises:
+            JournalError: The file cannot be read.
+        """
+        try:
+            with self._real.open("rb") as file:
+                file.seek(self._noted)
+                while (raw := file.readline()).endswith(b"\n"):
+                    self._note(_decode_entry(raw), len(raw))
+        except OSError as error:
+            raise JournalError(f"{self.path}: {error.strerror}") from error
+
+    def forget(self, id: str) -> None:
+        """Do nothing: the file keeps the answers of all rows."""
 
     def _spent_before(self, total: Decimal) -> Decimal:
         """The cost of the lines that were there when the run began; the sidecar keeps it."""
@@ -130,7 +151,7 @@ class StepsJournal:
         return total
 
     def find(self, id: str, step: str, request: str) -> OutputLine | None:
-        """The line of an answer from an earlier session; None if there is none.
+        """The line of an answer from an earlier session, or one that was noted; None if there is none.
 
         Args:
             id: The id of the row.
