@@ -297,6 +297,7 @@ async def test_many_items_are_cancelled_at_once(products: Path) -> None:
         (b'{"type": "pauze", "version": 1}', "did you mean 'pause'"),
         (b'{"type": "set", "version": 1, "name": "budget"}', "missing required field `value`"),
         (b'{"type": "cancel", "version": 1, "ids": [1]}', "not a control message"),
+        (b'{"type": "cancel", "version": 1, "ids": []}', "no ids"),
         (b"\xff\xfe", "not a control message"),
         (b"[" * 100_000, "not a control message"),
     ],

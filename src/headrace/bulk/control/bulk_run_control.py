@@ -125,7 +125,7 @@ class BulkRunControl(RunControl):
         stopped = [*found.in_flight, *found.later]
         message = describe_cancellation(found)
         if not stopped:
-            raise ControlRefused(message)
+            raise ControlRefused(message or "no ids: name the items to cancel")
         change = self._note(CANCELLED, None, shortened(", ".join(stopped)))
         return Done(
             message=message,
