@@ -29,7 +29,8 @@ def files(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.mark.parametrize(
-    ("host", "warned"), [(None, False), ("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)]
+    ("host", "warned"),
+    [(None, False), ("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)],  # noqa: S104
 )
 def test_only_a_page_that_others_can_reach_is_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str | None, warned: bool

@@ -33,7 +33,7 @@ from headrace_view.index import (
 from headrace_view.prompts import find_prompt
 from headrace_view.runs import Runs, ViewedRun
 from headrace_view.web.comparing import OpenComparisons, compared, without_content
-from headrace_view.web.documents import Draw, bounded, row_document
+from headrace_view.web.documents import Draw, bounded, encode_json, row_document
 from headrace_view.web.events import Events
 from headrace_view.web.steering import LiveRuns, NoLiveRuns, Steering
 
@@ -227,4 +227,4 @@ def _content(message: Any) -> Any:
 
 def as_json(value: Any) -> Response:
     """A response with JSON."""
-    return Response(msgspec.json.encode(value), media_type="application/json")
+    return Response(encode_json(value), media_type="application/json")
