@@ -78,7 +78,8 @@ class RunLimits:
         try:
             set_policy_limit(self._policies, name, value)
         except HeadraceError as error:
-            raise ControlRefused(f"{name}={_shown(value)}: {error}") from error
+            named = name.replace("-", "_") in str(error)  # as most policies name their setting themselves
+            raise ControlRefused(str(error) if named else f"{name}={_shown(value)}: {error}") from error
         set_limit = getattr(self._executor, "set_limit", None)
         if set_limit is not None:
             set_limit(name, value)
