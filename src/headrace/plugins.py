@@ -11,7 +11,7 @@ from headrace._support.public_names import fixup_module_metadata as _fixup_modul
 from headrace._support.public_names import renamed_member as _renamed_member
 from headrace._support.task_groups import task_group
 from headrace._support.text import nearest, shortened
-from headrace._support.units import format_count, format_duration, format_rate, format_usd
+from headrace._support.units import format_count, format_duration, format_rate, format_usd, parse_usd
 from headrace._support.waiting_queue import Waiter, WaitingQueue
 from headrace.pipeline.attempt import parse_reply
 from headrace.policies import BackgroundTasks, TaskGroupFactory
@@ -56,6 +56,7 @@ __all__ = [
     "most_prompt_tokens",
     "nearest",
     "parse_reply",
+    "parse_usd",
     "positive_number",
     "read_reply_body",
     "shortened",

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from headrace._support.units import format_duration, format_rate, format_usd
+from headrace._support.units import format_duration, format_rate, format_usd, parse_usd
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,25 @@ def test_small_amounts_have_four_decimals() -> None:
         "$0.5000",
         "$1,234.57",
     ]
+
+
+@pytest.mark.parametrize("value", ["5.00", 5, 0.1, Decimal("2.5"), "-1", "1e30", "1e-30", "0"])
+def test_amounts_are_read_exactly(value: Decimal | float | str) -> None:
+    assert parse_usd(value) == Decimal(str(value))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", "much", "nan", "sNaN", "inf", "-inf", "1e31", "1e-31", "0e400", "1e999999999", "1\x00"),
+        *("9" * 5000, "." + "3" * 5000, 1e300, 5e-324),
+        pytest.param(10**5000, id="10**5000"),
+    ],
+)
+def test_an_amount_that_fills_messages_is_none(value: float | str) -> None:
+    with pytest.raises(ValueError, match=r"must be an amount in USD, like 5\.00") as caught:
+        parse_usd(value)
+    assert len(str(caught.value)) < 130
 
 
 def test_slow_rates_are_per_minute_or_hour() -> None:

@@ -56,3 +56,4 @@ def test_names_that_do_not_fit_are_counted() -> None:
     assert len(shown[1].split(", ")) + int(shown[2].replace(",", "")) == 100_000
     assert listed(names[:3]) == "column00000, column00001, column00002"
     assert listed([]) == ""
+    assert listed(["a", "", " \n"]) == "a, '', ' \\n'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -25,6 +26,15 @@ from headrace.cli import commands
 COMMAND = [sys.executable, "-c", "from headrace_command import main; main()"]
 LIMIT = 60
 KEY = "sk-canary-7f3a"
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """Restore the level of the log, which ``--quiet`` changes for the whole process."""
+    logger = logging.getLogger("headrace")
+    before = logger.level
+    yield
+    logger.setLevel(before)
 
 
 @attrs.frozen

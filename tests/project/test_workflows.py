@@ -36,4 +36,4 @@ def test_each_step_of_nox_is_run_by_a_workflow_and_by_ci_run() -> None:
     by_run = set(re.findall(r"for session in (.*); do", text(".ci/run"))[0].split())
 
     assert {each for each in sessions if not re.search(rf"\b{each}\b", workflows)} == set()
-    assert sessions - by_run == {"coverage", "windows"}
+    assert sessions - by_run == {"coverage", "properties", "windows"}

@@ -268,7 +268,14 @@ async def test_deadline_ends_the_wait_for_a_reservation(autojump_clock: trio.tes
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"budget": "much"}, {"budget": -1}, {"budget": "nan"}, {"assumed_output_tokens": -1}]
+    "wrong",
+    [
+        {"budget": "much"},
+        {"budget": -1},
+        {"budget": "nan"},
+        {"budget": "1e999999999"},
+        {"assumed_output_tokens": -1},
+    ],
 )
 def test_out_of_range_settings_are_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(headrace.SettingsError, match=next(iter(wrong))):

@@ -89,6 +89,8 @@ def test_the_password_is_never_shown() -> None:
         ({"limits": {"m": 5}}, "must be a table"),
         ({"limits": {"m": {"requests_per_minut": 5}}}, "did you mean 'requests_per_minute'"),
         ({"budget": "much"}, "amount in USD"),
+        ({"budget": "1e999999999"}, "amount in USD"),
+        ({"budget": -1}, "at least 0"),
         ({"burst": float("inf")}, "above 0"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -14,6 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from control_runs import HeldEndpoint, held_run, until
+from headrace.bulk import Done
+from headrace.bulk.control.bulk_run_control import BulkRunControl
 from headrace.cli.main import cli
 
 pytestmark = pytest.mark.anyio
@@ -82,6 +85,37 @@ async def test_what_cannot_be_done_is_one_line(tmp_path: Path) -> None:
         unknown = await ctl(out, "set", "max-in-flite=3")
         assert (unknown.exit_code, unknown.stdout) == (1, "")
         assert unknown.stderr == ("headrace: 'max-in-flite': no such limit; did you mean 'max-in-flight'?\n")
+        for arguments in (["cancel", "r\udcff"], ["set", "budget=\udcff"], ["set", "b\udcff=1"]):
+            bytes_that_are_no_text = await ctl(out, *arguments)
+            assert (bytes_that_are_no_text.exit_code, bytes_that_are_no_text.stdout) == (1, "")
+            assert re.fullmatch(
+                r"headrace: '.*\\udcff': is not text in UTF-8\n", bytes_that_are_no_text.stderr
+            )
+        huge = await ctl(out, "set", "budget=1e999999999")
+        assert huge.exit_code == 1
+        assert huge.stderr == ("headrace: cost: budget='1e999999999': must be an amount in USD, like 5.00\n")
+        assert (await ctl(out, "cancel", "")).stderr == "headrace: Not in the input: ''.\n"
         wrong = await ctl(out, "set", "max-in-flight")
         assert wrong.exit_code == 2
         assert "must be NAME=VALUE" in wrong.stderr
+
+
+async def test_the_name_of_an_output_need_not_be_text(tmp_path: Path) -> None:
+    out = tmp_path / os.fsdecode(b"\xff\x1b[31m.jsonl")
+    async with held_run(out, HeldEndpoint()):
+        status = await ctl(out, "status")
+        assert (status.exit_code, status.output.splitlines()[0]) == (
+            0,
+            f"{tmp_path}/\ufffd\\x1b[31m.jsonl: running",
+        )
+
+
+async def test_what_a_run_says_is_safe_for_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.jsonl"
+    monkeypatch.setattr(BulkRunControl, "pause", lambda _: Done(message="\x1b[31m\u202e" + "x" * 10**6))
+    async with held_run(out, HeldEndpoint()):
+        said = (await ctl(out, "pause")).output
+    assert said.startswith("\\x1b[31m\\u202exxx")
+    assert len(said) < 11_000

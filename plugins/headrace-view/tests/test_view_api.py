@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,13 @@ def add_fingerprint(sidecar: Path, prompt: str, first_index: int) -> None:
 def damage(sidecar: Path) -> None:
     """Let a sidecar be unreadable."""
     sidecar.write_text("damaged\n", encoding="utf-8")
+
+
+@pytest.mark.anyio
+async def test_the_name_of_an_output_need_not_be_text(tmp_path: Path) -> None:
+    with opened(write_output(tmp_path / os.fsdecode(b"\xff.jsonl"), [make_line(1)])) as app:
+        assert (await get(app, "runs"))["runs"] == [{"run": 0, "name": "\udcff.jsonl"}]
+        assert len((await get(app, "runs/0/rows"))["rows"]) == 1
 
 
 @pytest.mark.anyio

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from headrace.cli.main import cli
+from headrace_view import server
 from headrace_view.server import bind
 from view_lines import make_line, write_output
 
@@ -24,6 +26,25 @@ def files(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {
         path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir() if path.is_file()
     }
+
+
+@pytest.mark.parametrize(
+    ("host", "warned"),
+    [(None, False), ("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)],  # noqa: S104
+)
+def test_only_a_page_that_others_can_reach_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str | None, warned: bool
+) -> None:
+    def announce(app: object, runs: object, bound: object, on_ready: Callable[[], None]) -> None:
+        on_ready()
+
+    monkeypatch.setattr(server, "serve", announce)
+    out = write_output(tmp_path / "out.jsonl", [make_line(1)])
+    shown = CliRunner().invoke(
+        cli, ["view", "--no-open", str(out), *([] if host is None else ["--host", host])]
+    )
+    assert shown.exit_code == 0
+    assert ("over the network as plain text" in shown.stderr) is warned
 
 
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGKILL])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from headrace_view.runs import Runs
 from headrace_view.web import Guard, loopback_hosts, make_app
@@ -93,9 +94,12 @@ async def test_without_the_token_nothing_is_answered(app: Guard, path: str) -> N
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    "path", ["static/../app.py", "static/%2e%2e/app.py", "static//etc/passwd", "static/", "x"]
+    "path",
+    ["static/../app.py", "static/%2e%2e/app.py", "static//etc/passwd", "static/", "x"]
+    + [f"api/runs/{'9' * digits}/rows" for digits in (1, 30, 5000)]
+    + [f"api/runs/0/rows/{'9' * digits}" for digits in (1, 30, 5000)],
 )
-async def test_no_other_file_is_served(app: Guard, path: str) -> None:
+async def test_nothing_else_is_served(app: Guard, path: str) -> None:
     assert (await ask(app, f"/{TOKEN}/{path}", OWN)).status_code == 404
 
 
@@ -130,3 +134,19 @@ async def test_the_page_has_no_inline_script_or_style(app: Guard) -> None:
     assert "style=" not in page
     assert "<style" not in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+@pytest.mark.anyio
+async def test_a_path_without_a_slash_is_refused(app: Guard) -> None:
+    """A server gets it from ``OPTIONS * HTTP/1.1``, which httpx cannot send."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"host", HOST.encode())]
+    await app({"type": "http", "method": "OPTIONS", "path": "*", "headers": headers}, receive, send)
+    assert sent[0]["status"] == 404

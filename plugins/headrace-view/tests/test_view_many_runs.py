@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from headrace_view import runs as runs_module
-from headrace_view.index import IndexBuilder, Totals
+from headrace_view.index import (
+    IndexBuilder,
+    IndexPlace,
+    RowQuery,
+    Totals,
+    find_rows,
+    open_for_reading,
+)
 from headrace_view.runs import Runs
 from headrace_view.web import Guard, loopback_hosts, make_app
 from view_lines import encode, make_line, write_output
@@ -119,3 +127,24 @@ def test_an_index_that_another_process_has_taken_is_made_again(
     assert run.builder.version > version
     runs.close()
     other.close()
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_an_index_that_was_deleted_is_made_again(tmp_path: Path, closed: bool) -> None:
+    write_output(tmp_path / "a.jsonl", [make_line(1)])
+    runs = Runs([tmp_path])
+    (run,) = runs.ask_for_all()
+    index_all(runs)
+    version = run.builder.version
+    if closed:
+        run.close()
+    shutil.rmtree(run.place.folder)
+    assert runs.get(0) is run
+    index_all(runs)
+    assert run.builder.version > version
+    with open_for_reading(run.place.database) as connection:
+        assert len(find_rows(connection, RowQuery())) == run.builder.totals.rows == 1
+    other = IndexPlace(run.journal)
+    assert other.folder != run.place.folder  # the new folder is locked, too
+    other.close()
+    runs.close()

@@ -17,11 +17,14 @@ def quoted(text: object, limit: int = _LONGEST_NAME) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names separated by commas: escaped, and at most a thousand characters; the rest is only counted."""
+    """Names separated by commas: escaped, blank ones in quotes, and at most a thousand characters.
+
+    The rest is only counted.
+    """
     shown: list[str] = []
     left, more = _LONGEST_LIST, 0
     for name in names:
-        text = printable(" ".join(name[: _LONGEST_NAME + 1].split()))
+        text = printable(" ".join(name[: _LONGEST_NAME + 1].split())) or repr(name[:_LONGEST_NAME])
         text = text if len(name) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}…"
         left -= len(text) + 2
         if left < 0 or more:

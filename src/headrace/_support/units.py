@@ -5,10 +5,15 @@ A number without a unit means seconds, a fraction between 0 and 1, or calls per 
 
 import math
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+
+from headrace._support.text import quoted
 
 _SECONDS = {"": 1.0, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _QUANTITY = re.compile(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(.*?)\s*", re.ASCII)
+
+_MOST_DIGITS = 30
+"""Digits of an amount of money before and after its point: more are a mistake, and would fill messages."""
 
 
 def parse_duration(text: str) -> float:
@@ -83,6 +88,26 @@ def format_rate(per_second: float) -> str:
         if per_second * seconds >= 1:
             return f"{per_second * seconds:,.1f}/{unit}"
     return f"{per_second * 3600:,.1f}/h"
+
+
+def parse_usd(value: Decimal | float | str) -> Decimal:
+    """An amount of US dollars, as a number or as text.
+
+    Raises:
+        ValueError: It is not an amount, or it has more than 30 digits before or after its point.
+    """
+    try:
+        text = str(value)  # the float 0.1 means one tenth, not the nearest binary fraction
+    except ValueError:  # more digits than Python writes
+        text = "a number with thousands of digits"
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    exponent = amount.as_tuple().exponent
+    if not isinstance(exponent, int) or exponent < -_MOST_DIGITS or amount.adjusted() > _MOST_DIGITS:
+        raise ValueError(f"{quoted(text)}: must be an amount in USD, like 5.00")
+    return amount
 
 
 def format_usd(usd: Decimal) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from headrace._support.lenient_json import without_surrogates
 from headrace.bulk.output_line import code_of
 from headrace.bulk.summary import Summary
 from headrace.errors import WorkerLost
@@ -15,7 +16,12 @@ from headrace.errors import WorkerLost
 
 def encode_summary(summary: Summary, out: str, table: str | None = None) -> str:
     """The summary as one JSON object on one line, with the files that the run wrote; see `summary_values`."""
-    return msgspec.json.encode(summary_values(summary, {"out": out, "table": table})).decode()
+    return encode_values(summary_values(summary, {"out": out, "table": table}))
+
+
+def encode_values(values: Mapping[str, Any]) -> str:
+    """Values as one JSON object; bytes of a path that are not UTF-8 become U+FFFD."""
+    return msgspec.json.encode(without_surrogates(values)).decode()
 
 
 _NO_FILES: Mapping[str, str | None] = {}

@@ -67,13 +67,13 @@ class _Usd(click.ParamType[str]):
     name = "usd"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        import decimal
+        from headrace._support.units import parse_usd
 
         try:
-            amount = decimal.Decimal(value)
-        except decimal.InvalidOperation:
-            amount = decimal.Decimal("nan")
-        if not amount.is_finite() or amount < 0:
+            amount = parse_usd(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if amount < 0:
             self.fail(f"{value!r}: must be an amount in USD, like 5.00", param, ctx)
         return str(value)
 

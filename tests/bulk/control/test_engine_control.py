@@ -158,6 +158,16 @@ async def test_what_cannot_be_done_is_not_recorded(
     assert read_changes(str(engine_run.out)) == []
 
 
+async def test_of_a_long_value_the_beginning_is_recorded(
+    engine_run: EngineRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_run._limits, "change", lambda name, value: ("8" * 10**6, "9" * 10**6))
+    said = await reply(engine_run, SetLimit(name="of a plugin", value=9))
+    assert len(said["message"]) < 450
+    (change,) = read_changes(str(engine_run.out))
+    assert change.new == f"{'9' * 199}…"
+
+
 async def test_the_sidecar_of_a_folder_is_in_it(engine_run: EngineRun) -> None:
     assert engine_run.out is not None
     assert control_address(engine_run.out) is None

@@ -280,6 +280,17 @@ async def test_a_run_can_be_changed_before_its_first_call(products: Path) -> Non
     assert len(endpoint.attempts) == 9
 
 
+@pytest.mark.parametrize("ids", ["P1", None, 5, [5], [None], [], b"P1"])
+async def test_what_is_no_list_of_ids_cancels_nothing(products: Path, ids: Any) -> None:
+    endpoint = HeldEndpoint(held=False)
+    async with endpoint.client() as client, started(endpoint, client, products) as going:
+        going.pause()
+        with pytest.raises(ControlRefused, match=r"must be a list of ids|no ids"):
+            await going.cancel(ids)
+        going.resume()
+        assert (await going.wait()).succeeded == 10
+
+
 async def test_many_items_are_cancelled_at_once(products: Path) -> None:
     endpoint = HeldEndpoint()
     ids = [f"P{number}" for number in range(30)]
@@ -307,6 +318,7 @@ async def test_many_items_are_cancelled_at_once(products: Path) -> None:
         (b'{"type": "pauze", "version": 1}', "did you mean 'pause'"),
         (b'{"type": "set", "version": 1, "name": "budget"}', "missing required field `value`"),
         (b'{"type": "cancel", "version": 1, "ids": [1]}', "not a control message"),
+        (b'{"type": "cancel", "version": 1, "ids": []}', "no ids"),
         (b"\xff\xfe", "not a control message"),
         (b"[" * 100_000, "not a control message"),
     ],

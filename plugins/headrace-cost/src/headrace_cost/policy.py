@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import decimal
 import functools
 import os
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from headrace import (
     Stage,
     StreamResult,
 )
-from headrace.plugins import SHARED_FOLDER
+from headrace.plugins import SHARED_FOLDER, parse_usd
 from headrace_cost.attempt_pricing import AttemptPricer
 from headrace_cost.batch_prices import BatchPrices
 from headrace_cost.budget import BudgetAccount, LocalBudget
@@ -48,13 +47,9 @@ def _convert_amount(value: Decimal | int | float | str | None) -> Decimal | None
     if value is None:
         return None
     try:
-        # Converted as text: the float 0.1 means one tenth, not the nearest binary fraction.
-        amount = Decimal(str(value))
-    except decimal.InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite():
-        raise SettingsError(f"cost: budget={value!r}: must be an amount in USD")
-    return amount
+        return parse_usd(value)
+    except ValueError as error:
+        raise SettingsError(f"cost: budget={error}") from None
 
 
 @attrs.define(eq=False, kw_only=True)

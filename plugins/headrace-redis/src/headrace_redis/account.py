@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import decimal
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import ClassVar
@@ -10,7 +9,7 @@ from typing import ClassVar
 import attrs
 
 from headrace import Policy, RateLimits, Secret, SettingsError
-from headrace.plugins import positive_number
+from headrace.plugins import parse_usd, positive_number
 from headrace_redis.gcra import GcraLimits
 from headrace_redis.member import AccountMember
 from headrace_redis.pace import SharedPace
@@ -27,11 +26,11 @@ def _as_amount(value: Decimal | int | float | str | None) -> Decimal | None:
     if value is None:
         return None
     try:
-        amount = Decimal(str(value))
-    except decimal.InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0:
-        raise SettingsError(f"redis: budget={value!r}: must be an amount in USD")
+        amount = parse_usd(value)
+    except ValueError as error:
+        raise SettingsError(f"redis: budget={error}") from None
+    if amount < 0:
+        raise SettingsError(f"redis: budget={value}: must be at least 0")
     return amount
 
 

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from headrace.bulk import ControlMessage, Done
 
 
+_LONGEST_MESSAGE = 10_000
+"""Characters of what a run says; it may quote ids and values of plugins."""
+
+
 @click.group(short_help="Look at a run that goes on, and steer it.")
 @click.argument("out", metavar="OUT", type=click.Path())
 @click.pass_context
@@ -120,11 +124,12 @@ def cancel(out: str, ids: tuple[str, ...]) -> None:
 
 def _send(out: str, *messages: ControlMessage) -> list[Done]:
     """Send messages, and print what was done."""
+    from headrace.plugins import shortened
     from headrace_view.control import connect
 
     with connect(out) as client:
         found = []
         for message in messages:
             found.append(client.send(message))
-            click.echo(found[-1].message)
+            click.echo(shortened(found[-1].message, _LONGEST_MESSAGE))
         return found

@@ -108,7 +108,7 @@ class ViewedRun:
         if not self.is_open:
             if self.is_known:
                 before, self.builder.place = self.place.database, IndexPlace(self.journal)
-                if self.place.database != before:  # another process has the folder now
+                if self.place.database != before or not before.exists():  # taken by another, or deleted
                     self.builder.version += 1
                     self._read = None
             self.builder.open()
@@ -117,7 +117,7 @@ class ViewedRun:
     def step(self) -> bool:
         """Index the next lines, if the output has changed; returns whether there were any."""
         found = self._signature()
-        if found == self._read and not self.builder.error:
+        if found == self._read and not self.builder.error and not self.builder.is_lost:
             return False
         with self.opening:
             self.open()

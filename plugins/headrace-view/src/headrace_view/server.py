@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 from collections.abc import Callable
@@ -36,6 +37,11 @@ def bind(host: str, port: int) -> socket.socket:
         why = error.strerror or str(error)
         raise SettingsError(f"{host}:{port}: {why}; choose another --port or --host") from None
     return bound
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach an IP address."""
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
 def serve(app: ASGIApp, runs: Runs, bound: socket.socket, on_ready: Callable[[], None]) -> None:

@@ -29,7 +29,7 @@ def view(
 
     from headrace_view.live_runs import SocketRuns
     from headrace_view.runs import Runs
-    from headrace_view.server import bind, serve
+    from headrace_view.server import bind, is_loopback, serve
     from headrace_view.web import Guard, loopback_hosts, make_app
 
     address = host or "127.0.0.1"
@@ -42,7 +42,7 @@ def view(
 
     def announce() -> None:
         click.echo(f"{url}\nOnly who has this URL can open the page. Ctrl-C ends it.")
-        if host is not None:
+        if not is_loopback(bound.getsockname()[0]):
             click.echo(f"Warning: the page is sent over the network as plain text ({address}).", err=True)
         if not no_open:
             webbrowser.open(url)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from headrace._support.text import listed, shortened
@@ -121,7 +121,7 @@ class BulkRunControl(RunControl):
             ControlRefused: No item can be cancelled.
         """
         self._refuse_if_ended()
-        found = await self._bulk.cancel(dict.fromkeys(ids))
+        found = await self._bulk.cancel(dict.fromkeys(_checked(ids)))
         stopped = [*found.in_flight, *found.later, *found.dropped]
         message = describe_cancellation(found)
         if not stopped:
@@ -134,6 +134,15 @@ class BulkRunControl(RunControl):
             finished=found.finished,
             unknown=found.unknown,
         )
+
+
+def _checked(ids: Sequence[str]) -> Sequence[str]:
+    """The ids; a string is an error, as its characters may be ids of other items."""
+    if isinstance(ids, str) or not isinstance(ids, Iterable) or not all(isinstance(id, str) for id in ids):
+        raise ControlRefused(f"ids={shortened(repr(ids), 80)}: must be a list of ids, which are texts")
+    if not ids:
+        raise ControlRefused("no ids: name the items to cancel")
+    return ids
 
 
 def describe_cancellation(found: Cancellation) -> str:

@@ -6,7 +6,6 @@ later versions. A version is raised when an old run would misunderstand a messag
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
@@ -78,8 +77,19 @@ class _Envelope(msgspec.Struct):
 
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_message = msgspec.json.Decoder(ControlMessage).decode
-encode_message: Callable[[ControlMessage], bytes] = msgspec.json.Encoder().encode
-"""The message as JSON, on one line without an end of line."""
+_encode = msgspec.json.Encoder().encode
+
+
+def encode_message(message: ControlMessage) -> bytes:
+    """A message as JSON, on one line without an end of line.
+
+    Raises:
+        ControlRefused: A text in it cannot be UTF-8, as an argument of a command that is not.
+    """
+    try:
+        return _encode(message)
+    except UnicodeEncodeError as error:
+        raise ControlRefused(f"{quoted(error.object)}: is not text in UTF-8") from None
 
 
 def decode_message(line: bytes) -> ControlMessage:

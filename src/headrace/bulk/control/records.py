@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from headrace._support.text import shortened
 from headrace.bulk.output_path import sidecar_of
 from headrace.bulk.policy_limits import LimitValue
 from headrace.bulk.run_lock import LARGEST_SIDECAR, append_record
@@ -60,8 +61,12 @@ def _text(value: LimitValue) -> str:
 
 
 def change_of(what: str, old: LimitValue, new: LimitValue) -> Change:
-    """A change that is made now."""
-    return Change(round(time.time(), 3), what, old, new)
+    """A change that is made now; of long values, the beginning."""
+    return Change(round(time.time(), 3), what, _bounded(old), _bounded(new))
+
+
+def _bounded(value: LimitValue) -> LimitValue:
+    return shortened(value) if isinstance(value, str) else value
 
 
 def record_change(sidecar: int, change: Change) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from headrace._support.text import shortened
 from headrace._support.units import format_count
 from headrace.bulk.control.limits import RunLimits
 from headrace.bulk.control.messages import (
@@ -139,12 +140,14 @@ class RunControl(ABC):
         """
         try:
             reply = await self.apply(decode_message(line))
+            if isinstance(reply, RunSnapshot):
+                return reply.to_json().encode()
+            return msgspec.json.encode(reply)
         except HeadraceError as error:
             return msgspec.json.encode(Refused(message=str(error)))
         except Exception as error:
             _log.exception("a control message failed")
             return msgspec.json.encode(Refused(message=f"an error in headrace: {type(error).__name__}"))
-        return reply.to_json().encode() if isinstance(reply, RunSnapshot) else msgspec.json.encode(reply)
 
     async def apply(self, message: ControlMessage) -> RunSnapshot | Done:
         """Carry out a message.
@@ -266,4 +269,4 @@ class RunControl(ABC):
 
 
 def _text(value: LimitValue) -> str:
-    return "none" if value is None else str(value)
+    return "none" if value is None else shortened(str(value))

@@ -12,7 +12,7 @@ from headrace.bulk.control.messages import VERSION
 from headrace.bulk.control.records import Change
 from headrace.bulk.policy_limits import LimitValue
 from headrace.bulk.summary import Summary
-from headrace.bulk.summary_json import summary_values
+from headrace.bulk.summary_json import encode_values, summary_values
 
 RunStatus: TypeAlias = Literal["running", "paused", "waiting", "stopping", "ended"]
 """What a run does: it sends, it is paused, it waits for its endpoint, it finishes what is in flight, or it
@@ -60,7 +60,7 @@ class RunSnapshot(Summary):
         Members are only added in later versions. Amounts are strings, so that no digit is lost; what is
         unknown is null.
         """
-        return msgspec.json.encode(self.to_dict()).decode()
+        return encode_values(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """The members of `to_json`, as values of JSON."""

@@ -36,12 +36,13 @@ class AsyncControlClient:
         return as_done(await self._ask(message))
 
     async def _ask(self, message: ControlMessage) -> dict[str, Any]:
+        encoded = encode_message(message)
         async with self._lock:
             connection, self._connection = self._connection, None  # a late reply would be taken for the next
             line: bytes | None = None
             if connection is not None:
                 with anyio.move_on_after(self._timeout) as scope:
-                    if await connection.send(encode_message(message)):
+                    if await connection.send(encoded):
                         line = await connection.receive()
                 if scope.cancelled_caught:
                     raise no_answer(self._out, self._timeout)

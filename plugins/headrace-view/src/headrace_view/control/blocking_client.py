@@ -51,8 +51,9 @@ class ControlClient:
         return as_done(self._ask(message))
 
     def _ask(self, message: ControlMessage) -> dict[str, Any]:
+        encoded = encode_message(message)
         try:
-            self._connection.sendall(encode_message(message) + b"\n")
+            self._connection.sendall(encoded + b"\n")
             line = self._lines.readline()
         except TimeoutError:
             raise no_answer(self._out, self._timeout) from None

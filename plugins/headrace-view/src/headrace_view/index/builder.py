@@ -65,6 +65,7 @@ class IndexBuilder:
         self._kinds: Counter[str] = Counter()
         self._state = _State()
         self._connection: sqlite3.Connection | None = None
+        self._inode: int | None = None
 
     @property
     def totals(self) -> Totals:
@@ -81,6 +82,11 @@ class IndexBuilder:
         """The bytes of the journal when it was read last."""
         return max(self._file.size, self.indexed)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the file of the open index was deleted or replaced, so that nobody can open it."""
+        return self._connection is not None and _inode(self.place.database) != self._inode
+
     def open(self) -> None:
         """Open the index, so that it can be queried; `step` does so too."""
         with suppress(sqlite3.Error, OSError):  # `step` will say why
@@ -96,9 +102,13 @@ class IndexBuilder:
     def step(self) -> bool:
         """Index the next lines; returns whether there were any.
 
-        An index that is damaged, or of a journal that was replaced or cut, is made anew.
+        An index that is damaged or deleted, or of a journal that was replaced or cut, is made anew.
         """
         try:
+            if self.is_lost:
+                self.close()
+                self.place.take_again()
+                self.version += 1
             if self._connection is None:
                 self._open()
             read = self._file.read(self._state.position)
@@ -136,6 +146,7 @@ class IndexBuilder:
             self._begin_anew()
             return
         self._connection, self._state = connection, state
+        self._inode = _inode(self.place.database)
         self._terms = {(kind, text): id for kind, text, id in terms}
         self._names = {id: text for _, text, id in terms}
         self._kinds = Counter(kind for kind, _, _ in terms)
@@ -147,7 +158,7 @@ class IndexBuilder:
         self.place.use(database)
         self._state, self._terms, self._names, self._kinds = _State(), {}, {}, Counter()
         self.version += 1
-        self._connection = connection
+        self._connection, self._inode = connection, _inode(database)
 
     def _add(self, position: ReadPosition, offset: int, lines: Sequence[bytes]) -> None:
         assert self._connection is not None
@@ -231,3 +242,11 @@ class IndexBuilder:
             self._terms[kind, text] = id
             self._names[id] = text
         return id
+
+
+def _inode(path: Path) -> int | None:
+    """What tells a file from another of its name; None without one."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None

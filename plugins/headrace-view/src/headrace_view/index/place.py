@@ -39,6 +39,9 @@ class IndexPlace:
     _temporary: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
+        self._take()
+
+    def _take(self) -> None:
         for folder in self._candidates():
             try:
                 os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -60,6 +63,14 @@ class IndexPlace:
     def lock(self) -> int | None:
         """The descriptor of the lock of the folder; None for a temporary one."""
         return self._lock if self._lock >= 0 else None
+
+    def take_again(self) -> None:
+        """Take a folder again, after this one was deleted; the index has another name than the lost one."""
+        lost = self.database
+        self.close()
+        self._take()
+        if self.database == lost:
+            self.database = self.next_database()
 
     def next_database(self) -> Path:
         """The name of an index that is made anew."""
@@ -85,6 +96,7 @@ class IndexPlace:
             self._lock = -1
         if self._temporary:
             shutil.rmtree(self.folder, ignore_errors=True)
+            self._temporary = False
 
     def __enter__(self) -> Self:
         return self

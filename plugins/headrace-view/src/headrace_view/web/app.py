@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import anyio.to_thread
 import msgspec
 from starlette.applications import Starlette
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,13 +33,22 @@ from headrace_view.index import (
 from headrace_view.prompts import find_prompt
 from headrace_view.runs import Runs, ViewedRun
 from headrace_view.web.comparing import OpenComparisons, compared, without_content
-from headrace_view.web.documents import Draw, bounded, row_document
+from headrace_view.web.documents import Draw, bounded, encode_json, row_document
 from headrace_view.web.events import Events
 from headrace_view.web.steering import LiveRuns, NoLiveRuns, Steering
 
 T = TypeVar("T")
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+
+
+class _Number(IntegerConvertor):
+    """The number of a run or a row, as far as SQLite has such numbers."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_url_convertor("number", _Number())
 
 
 def make_app(
@@ -66,20 +76,20 @@ def make_app(
         Route("/static/base.css", _served(page_style().encode(), "text/css")),
         *(Route(f"/static/{name}", _asset(name)) for name in _asset_names()),
         Route("/api/runs", api.runs(control=control)),
-        Route("/api/runs/{run:int}/facts", api.answer(api.facts)),
-        Route("/api/runs/{run:int}/rows", api.answer(api.rows)),
-        Route("/api/runs/{run:int}/count", api.answer(api.count)),
-        Route("/api/runs/{run:int}/rows/{row:int}", api.answer(api.row)),
-        Route("/api/runs/{run:int}/rows/{row:int}/prompt", api.answer(api.prompt)),
-        Route("/api/runs/{run:int}/compare/{other:int}", api.answer(api.pairs)),
-        Route("/api/runs/{run:int}/compare/{other:int}/count", api.answer(api.comparison)),
-        Route("/api/runs/{run:int}/events", events.stream),
+        Route("/api/runs/{run:number}/facts", api.answer(api.facts)),
+        Route("/api/runs/{run:number}/rows", api.answer(api.rows)),
+        Route("/api/runs/{run:number}/count", api.answer(api.count)),
+        Route("/api/runs/{run:number}/rows/{row:number}", api.answer(api.row)),
+        Route("/api/runs/{run:number}/rows/{row:number}/prompt", api.answer(api.prompt)),
+        Route("/api/runs/{run:number}/compare/{other:number}", api.answer(api.pairs)),
+        Route("/api/runs/{run:number}/compare/{other:number}/count", api.answer(api.comparison)),
+        Route("/api/runs/{run:number}/events", events.stream),
         Route("/api/all/events", events.stream_all),
     ]
     if control:
         steering = Steering(runs, alive)
         routes += [
-            Route("/api/runs/{run:int}/control", steering.change, methods=["POST"]),
+            Route("/api/runs/{run:number}/control", steering.change, methods=["POST"]),
             Route("/api/all/control", steering.change_whole, methods=["POST"]),
         ]
     return Starlette(routes=routes)
@@ -217,4 +227,4 @@ def _content(message: Any) -> Any:
 
 def as_json(value: Any) -> Response:
     """A response with JSON."""
-    return Response(msgspec.json.encode(value), media_type="application/json")
+    return Response(encode_json(value), media_type="application/json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
@@ -158,3 +159,11 @@ def bounded(value: Any) -> dict[str, Any]:
     if is_json:
         text = msgspec.json.format(msgspec.json.encode(plain(value)), indent=2).decode()
     return {"text": text[:_LONGEST], "more": max(0, len(text) - _LONGEST), "json": is_json}
+
+
+def encode_json(value: Any) -> bytes:
+    """A value as JSON for the page; the name of an output need not be UTF-8."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(value)).encode()  # escapes what is no character

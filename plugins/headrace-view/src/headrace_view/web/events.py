@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 
 import anyio
 import anyio.to_thread
-import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from headrace_view.index import Totals
 from headrace_view.runs import Runs, ViewedRun
-from headrace_view.web.documents import Draw, figures_document, totals_document
+from headrace_view.web.documents import Draw, encode_json, figures_document, totals_document
 from headrace_view.web.run_watch import RunWatch, SeenRun
 from headrace_view.web.steering import LiveRuns
 
@@ -152,7 +151,7 @@ async def _events(look: Callable[[], Looked], every: float) -> AsyncIterator[byt
         if is_new or (anyio.current_time() >= next_at and sent is not None and seen.numbers != sent.numbers):
             began = anyio.current_time()
             content = await anyio.to_thread.run_sync(seen.document)
-            yield b"data: " + msgspec.json.encode(content) + b"\n\n"
+            yield b"data: " + encode_json(content) + b"\n\n"
             cost = anyio.current_time() - began
             next_at = anyio.current_time() + min(max(_PAUSE, _TIMES_COST * cost), _LONGEST_PAUSE)
             sent, unchanged = seen, 0

@@ -74,7 +74,8 @@ class Guard:
         host, origin = headers.get(b"host", ""), headers.get(b"origin")
         if not self._is_own_host(host):
             return "not a name of this server", 403
-        if not hmac.compare_digest(scope["path"].split("/")[1].encode(), self._token.encode()):
+        token = scope["path"].removeprefix("/").partition("/")[0]  # OPTIONS has a path without a slash: *
+        if not hmac.compare_digest(token.encode(), self._token.encode()):
             return "the page's whole URL is needed, as headrace view prints it", 404
         if origin is not None and origin != f"{scope['scheme']}://{host}":
             return "not for other pages", 403
