@@ -93,7 +93,7 @@ async def test_what_cannot_be_done_is_one_line(tmp_path: Path) -> None:
             )
         huge = await ctl(out, "set", "budget=1e999999999")
         assert huge.exit_code == 1
-        assert huge.stderr == ("headrace: cost: budget='1e999999999': must be an amount in USD, like 5.00\n")
+        assert huge.stderr == ("headrace: budget='1e999999999': must be an amount in USD, like 5.00\n")
         assert (await ctl(out, "cancel", "")).stderr == "headrace: Not in the input: ''.\n"
         wrong = await ctl(out, "set", "max-in-flight")
         assert wrong.exit_code == 2

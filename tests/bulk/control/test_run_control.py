@@ -121,7 +121,7 @@ async def test_a_value_that_a_policy_refuses_is_named_once(products: Path) -> No
     ):
         with pytest.raises(ControlRefused) as caught:
             going.set_limit("budget", "much")
-    assert str(caught.value) == "budget='much': must be an amount in USD"
+    assert str(caught.value) == "budget='much': must be an amount in USD, like 5.00"
 
 
 async def test_each_change_is_logged_and_kept_in_the_sidecar(
