@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import re
 import socket
+import sys
 from pathlib import Path
 
 import click
@@ -192,3 +196,21 @@ def test_each_setting_in_a_message_of_bulk_becomes_an_option() -> None:
             ctx = of_embed if "embedding" in path.parts else of_run
             for name in re.findall(r'Error\(\s*f?"(\w+)=', path.read_text(encoding="utf-8")):
                 assert with_options(f"{name}=: x", ctx).startswith("--"), name
+
+
+class FullDisk(io.StringIO):
+    """A standard output whose disk is full."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("arguments", [["plugins"], ["--version"], ["--help"], ["run", "--help"]])
+def test_a_full_disk_of_the_output_is_one_line(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", FullDisk())
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments, prog_name="headrace")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "headrace: what it prints cannot be written: No space left on device\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 from collections.abc import Iterator
 from typing import IO, Any
@@ -31,8 +32,8 @@ from headrace.pipeline.plugin_manager import Plugins
 _HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
 """Raised by a group without arguments, to print its help; older versions of click do not raise it."""
 
-
 _LONGEST_LINE = 2000
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Failure(click.ClickException):
@@ -67,7 +68,7 @@ def _own_interrupt() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_line() -> Iterator[None]:
-    """Print click's usage errors like all others, without the usage above them."""
+    """Print click's usage errors like all others, without the usage above them; and a full disk."""
     try:
         yield
     except _HELP:
@@ -80,6 +81,10 @@ def _one_line() -> Iterator[None]:
                 text += f"; did you mean {error.possibilities[0]!r}?"
         hint = "" if error.ctx is None else f"; see {error.ctx.command_path} --help"
         raise Mistake(f"{text[:1].lower()}{text[1:]}{hint}") from error
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        raise Failure(f"what it prints cannot be written: {error.strerror}") from error
 
 
 class Commands(click.Group):
