@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -12,7 +12,12 @@ from headrace_view.index.pairs import DIFFERENT, FAILED_IN_BOTH, FAILED_IN_ONE, 
 from headrace_view.index.query import PAGE
 from headrace_view.index.rows import RowSummary, find_by_ids
 
-SHOWN = {"different": (DIFFERENT,), "same": (SAME,), "failed": (FAILED_IN_ONE,), "all": KINDS}
+SHOWN: Mapping[str, Sequence[int]] = {
+    "different": (DIFFERENT,),
+    "same": (SAME,),
+    "failed": (FAILED_IN_ONE,),
+    "all": KINDS,
+}
 """What pairs can be shown, and their kinds."""
 
 _FIRST = 20_000

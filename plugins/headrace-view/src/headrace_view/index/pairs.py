@@ -55,7 +55,7 @@ class Pairs:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock: threading.Lock = threading.Lock()
         self.until: int = 0
         self.kinds: bytearray = bytearray(1)
         self.others: array[int] = array("I", [0])
