@@ -85,6 +85,12 @@ class Nginx:
         self.process.send_signal(signal.SIGQUIT)
 
     @property
+    def workers(self) -> set[int]:
+        """The processes that answer requests, also old ones that end."""
+        pid = self.process.pid
+        return {int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+    @property
     def connections(self) -> list[str]:
         """For each answered request, the number of its connection."""
         return Path(self.folder, "access.log").read_text().splitlines()
