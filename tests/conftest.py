@@ -25,7 +25,7 @@ _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 
 # How many examples a property tries is said here: few in each run of the tests, and many with
-# `nox -s properties`. A slow machine is no failure.
+# `nox -s properties`. A test does not fail because the machine is slow.
 _SLOW = [hypothesis.HealthCheck.too_slow]
 hypothesis.settings.register_profile("sample", max_examples=25, deadline=None, suppress_health_check=_SLOW)
 hypothesis.settings.register_profile("thorough", max_examples=500, deadline=None, suppress_health_check=_SLOW)

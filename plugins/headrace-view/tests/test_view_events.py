@@ -16,7 +16,7 @@ from view_lines import encode, make_line, write_output
 
 
 class Over(Exception):
-    """There are no more looks."""
+    """The test has seen enough, and ends the events."""
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ class ItemFeed:
             ids: Their ids. Those of items that were not read yet need not be drawn again.
         """
         self._again.append(ItemsAgain(self._source, ids, self._next_index))
-        self._notes_done = False  # items are no longer finished in the order of the input
+        self._notes_done = False  # from now on items end in another order than that of the input
         if isinstance(self._calls, CancellingCalls):
             self._calls.ids -= ids
 

@@ -11,7 +11,7 @@ from headrace import ControlRefused
 from headrace.bulk import Done, RunControl, RunSnapshot, RunStatus, Summary, decode_totals, run_identity
 from headrace_ray.folder import OutputFolder
 from headrace_ray.orders import ActorOrders
-from headrace_ray.reports import ActorReport, read_reports
+from headrace_ray.reports import ActorReport, common_reason, read_reports
 from headrace_ray.stop import INTERRUPT
 
 
@@ -129,6 +129,4 @@ class RayControl(RunControl):
 
 
 def _waiting(alive: list[ActorReport]) -> str:
-    """What all actors wait for; empty if one does not."""
-    reasons = [report.waiting for report in alive]
-    return reasons[0] if reasons and all(reasons) else ""
+    return common_reason([report.waiting for report in alive])

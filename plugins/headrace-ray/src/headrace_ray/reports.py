@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -53,3 +53,8 @@ def read_reports(shared: Path) -> Iterator[tuple[ActorReport, bool]]:
         except OSError:  # it was removed meanwhile
             continue
         yield report, is_alive
+
+
+def common_reason(reasons: Sequence[str]) -> str:
+    """What all wait for, by the reason of each; empty if one does not wait."""
+    return reasons[0] if reasons and all(reasons) else ""

@@ -19,7 +19,7 @@ from headrace.bulk import (
     set_policy_limit,
 )
 from headrace_ray.orders import OrderReader, Orders
-from headrace_ray.reports import ActorReport, ReportFile
+from headrace_ray.reports import ActorReport, ReportFile, common_reason
 
 _log = logging.getLogger("headrace")
 
@@ -100,7 +100,7 @@ class RunningBlocks:
         reasons = ["" if block.paused else block.summary.waiting for block in self._running]
         return ActorReport(
             in_flight=self._client.in_flight,
-            waiting=reasons[0] if reasons and all(reasons) else "",
+            waiting=common_reason(reasons),
             circuits=open_circuits(self._client.policies),
             totals=msgspec.Raw(encode_totals(totals)),
         )

@@ -45,8 +45,8 @@ async def accompanied(control: RunControl) -> AsyncIterator[None]:
 def accompanied_in_thread(control: RunControl) -> Iterator[bool]:
     """Open the contexts of ``headrace_run_context`` for an engine without an event loop, in that of a thread.
 
-    The methods of ``control`` are called in that thread. Without such contexts there is no thread. An error
-    of a plugin is logged as one warning.
+    The methods of ``control`` are called in that thread. The thread exists only if a plugin has such a
+    context. An error of a plugin is logged as one warning.
 
     Args:
         control: Shows and changes the run.

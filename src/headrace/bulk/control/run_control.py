@@ -174,10 +174,9 @@ class RunControl(ABC):
 
     def pause(self) -> Done:
         """Draw no more items, until `resume`; those in flight are finished."""
-        self._refuse_if_stopping()
-        if self._state == "paused":
+        state = self._refuse_if_stopping()
+        if state == "paused":
             return Done(message="The run is paused already.")
-        state = self._state
         self._pause()
         change = self._note("state", state, "paused")
         rest = format_count(self._in_flight, "call")
@@ -185,8 +184,7 @@ class RunControl(ABC):
 
     def resume(self) -> Done:
         """Draw items again."""
-        self._refuse_if_stopping()
-        if self._state != "paused":
+        if self._refuse_if_stopping() != "paused":
             return Done(message="The run is not paused.")
         self._resume()
         change = self._note("state", "paused", self._state)
@@ -194,10 +192,9 @@ class RunControl(ABC):
 
     def stop(self) -> Done:
         """Draw no more items, and end the session when those in flight are finished."""
-        self._refuse_if_ended()
-        if self._state == "stopping":
+        state = self._refuse_if_ended()
+        if state == "stopping":
             return Done(message="The run is stopping already.")
-        state = self._state
         self._stop()
         change = self._note("state", state, "stopping")
         return Done(
@@ -221,14 +218,19 @@ class RunControl(ABC):
             return Done(message=f"{name} is {_text(new)} already.")
         return Done(message=f"{name}: {_text(old)} → {_text(new)}.", change=self._note(name, old, new))
 
-    def _refuse_if_ended(self) -> None:
-        if self._state == "ended":
+    def _refuse_if_ended(self) -> RunStatus:
+        """Returns the state: it is asked for once, because an engine may read files for it."""
+        state = self._state
+        if state == "ended":
             raise ControlRefused("the run has ended; run its command again to continue it")
+        return state
 
-    def _refuse_if_stopping(self) -> None:
-        self._refuse_if_ended()
-        if self._state == "stopping":
+    def _refuse_if_stopping(self) -> RunStatus:
+        """Returns the state; see `_refuse_if_ended`."""
+        state = self._refuse_if_ended()
+        if state == "stopping":
             raise ControlRefused("the run is stopping; run its command again to continue it")
+        return state
 
     def _snapshot_of(
         self,

@@ -166,4 +166,4 @@ def encode_json(value: Any) -> bytes:
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:
-        return json.dumps(msgspec.to_builtins(value)).encode()  # escapes what is no character
+        return json.dumps(msgspec.to_builtins(value)).encode()  # it escapes lone surrogates

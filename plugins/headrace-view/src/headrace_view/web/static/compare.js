@@ -1,6 +1,6 @@
 // Two runs of the same input beside each other: where their answers differ, with the difference marked.
 import { get } from "./api.js";
-import { isInUse, offerPages, showRows } from "./pages.js";
+import { isInUse, offerPages, PagedTable, showRows } from "./pages.js";
 import { cell, opener, statusOf } from "./rows.js";
 import { count, element, foreign, plain, say } from "./text.js";
 
@@ -10,12 +10,12 @@ const CHOICES = [
 ];
 const byId = (id) => document.getElementById(id);
 
-export class Comparison {
+export class Comparison extends PagedTable {
   constructor(rows, filters, onOpen) {
+    super();
     this.rows = rows;
     this.filters = filters;
     this.onOpen = onOpen;
-    this.page = 0;
     this.other = null;
   }
 
@@ -36,16 +36,6 @@ export class Comparison {
     const titles = ["Id", ...this.names];
     document.querySelector("#rows thead").replaceChildren(
       element("tr", { role: "row" }, ...titles.map((title) => element("th", { scope: "col", role: "columnheader" }, foreign(title)))));
-  }
-
-  find() {
-    this.page = 0;
-    return this.load();
-  }
-
-  turn(by) {
-    this.page = Math.max(0, this.page + by);
-    return this.load();
   }
 
   end() {

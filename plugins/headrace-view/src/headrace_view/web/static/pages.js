@@ -20,6 +20,21 @@ export class Pages {
   }
 }
 
+// A table that is shown in pages; a subclass has load().
+export class PagedTable {
+  page = 0;
+
+  find() {
+    this.page = 0;
+    return this.load();
+  }
+
+  turn(by) {
+    this.page = Math.max(0, this.page + by);
+    return this.load();
+  }
+}
+
 // Shows which of the two buttons lead somewhere.
 export function offerPages(hasPrevious, hasNext) {
   byId("previous").disabled = !hasPrevious;

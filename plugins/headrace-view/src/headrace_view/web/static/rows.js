@@ -1,6 +1,6 @@
 // The table of the rows of one run, in an order and in pages.
 import { get } from "./api.js";
-import { isInUse, offerPages, showRows } from "./pages.js";
+import { isInUse, offerPages, PagedTable, showRows } from "./pages.js";
 import { count, element, foreign, say, seconds, usd } from "./text.js";
 
 const PAGE = 50;
@@ -10,11 +10,11 @@ const COLUMNS = [
 const NUMBERS = new Set(["Latency", "Cost", "Attempts"]);
 const byId = (id) => document.getElementById(id);
 
-export class Rows {
+export class Rows extends PagedTable {
   constructor(filters, onOpen) {
+    super();
     this.filters = filters;
     this.onOpen = onOpen;
-    this.page = 0;
     this.order = "line";
     this.descending = false;
     this.rows = [];
@@ -65,16 +65,6 @@ export class Rows {
     this.page = 0;
     this.makeHead();
     this.load();
-  }
-
-  find() {
-    this.page = 0;
-    return this.load();
-  }
-
-  turn(by) {
-    this.page = Math.max(0, this.page + by);
-    return this.load();
   }
 
   // Shows the rows anew, unless someone reads or selects them just now.
