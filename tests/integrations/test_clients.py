@@ -303,7 +303,7 @@ async def test_closing_a_client_leaves_no_file_open(
             await client.get(f"{server.url}/a")
         await server.until(lambda: server.open == 0)
         await anyio.wait_all_tasks_blocked()
-        assert open_files() == before
+        assert open_files() <= before
 
 
 async def test_a_broken_policy_is_named(serve: Serve, through: Through) -> None:

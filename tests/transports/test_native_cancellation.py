@@ -67,7 +67,7 @@ async def test_a_call_is_cancelled_while_connecting(
             assert client.in_flight == 0
             await anyio.wait_all_tasks_blocked()
             after.append(open_files())
-        assert after[0] == after[1]
+        assert after[1] <= after[0]
 
 
 @pytest.mark.anyio
@@ -261,4 +261,4 @@ async def test_closing_a_client_ends_attempts_in_progress_and_leaves_no_file_ope
         assert all("closed" in end for end in ended)
         await server.until(lambda: server.open == 0)
         await anyio.wait_all_tasks_blocked()
-        assert open_files() == before
+        assert open_files() <= before

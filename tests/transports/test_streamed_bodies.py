@@ -204,6 +204,8 @@ async def test_cancelled_streams_leave_nothing_open(
             await peer.send(CHUNKED + chunk(event("a")))
 
     async with serve(script) as server, connect(server, transport=transport, max_in_flight=10) as client:
+        # The first round opens the transport's own files.
+        before = 0
         for _ in range(5):
             with anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as group:
@@ -213,7 +215,8 @@ async def test_cancelled_streams_leave_nothing_open(
                     scope.cancel()
             assert client.in_flight == 0
             await server.until(lambda: server.open == 0)
-        assert open_files() < 60
+            before = before or open_files()
+            assert open_files() <= before
 
 
 async def test_an_error_is_read_as_a_whole_and_its_connection_kept(

@@ -175,4 +175,4 @@ def test_no_connection_is_shared_or_lost(serve: Serve, backend: str, steps: list
 
     before = len(os.listdir("/proc/self/fd"))
     anyio.run(main, backend=backend)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before

@@ -201,4 +201,4 @@ def test_every_call_ends_and_nothing_is_left(
 
     before = len(os.listdir("/proc/self/fd"))
     anyio.run(main, backend=backend)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
