@@ -139,10 +139,12 @@ async def test_without_content_no_prompt_and_no_answer_is_in_any_response(tmp_pa
             "runs/0/facts",
             "runs/0/compare/1",
             "runs/0/compare/1/count",
+            "runs/0/compare/1/rows/3",
         ]
         paths += [f"runs/0/rows/{row}" for row in range(1, 5)]
         for path in paths:
             assert CANARY not in json.dumps(await get(app, path)), path
+        assert len(await get(app, "runs/0/compare/1/rows/3")) == 2
         assert (await get(app, "runs/0/rows/1/prompt"))[0] == 403
         assert (await get(app, "runs/0/count", search=CANARY))["number"] == 0
         assert (await get(app, "runs/0/count", answer=CANARY))["number"] == 4

@@ -5,7 +5,7 @@ only read.
 """
 
 from headrace_view.index.builder import IndexBuilder
-from headrace_view.index.comparison import SHOWN, Comparison, compare, find_pairs
+from headrace_view.index.comparison import SHOWN, Comparison, compare, find_pairs, other_row
 from headrace_view.index.pairs import Pairs
 from headrace_view.index.place import IndexPlace
 from headrace_view.index.query import QueryError, RowQuery
@@ -29,4 +29,5 @@ __all__ = [
     "find_rows",
     "line_of",
     "open_for_reading",
+    "other_row",
 ]

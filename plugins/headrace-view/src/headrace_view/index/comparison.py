@@ -89,6 +89,13 @@ def find_pairs(
     return [(first[row], second[other]) for row, other in zip(rows, others, strict=True)]
 
 
+def other_row(connection: sqlite3.Connection, row: int) -> int | None:
+    """The row of ``other`` that is of the same item as a row of the first index; None if it has none."""
+    its = "SELECT id FROM other.rows WHERE key = (SELECT key FROM main.rows WHERE id = ?)"
+    found = connection.execute(its, [row]).fetchone()
+    return found[0] if found else None
+
+
 def _page(connection: sqlite3.Connection, pairs: Pairs, shown: str, page: int, search: str) -> list[int]:
     """The numbers of the rows of a page, in the first run."""
     mask = pairs.kinds.translate(bytes(kind in SHOWN[shown] for kind in range(256)))

@@ -32,7 +32,7 @@ from headrace_view.index import (
 )
 from headrace_view.prompts import find_prompt
 from headrace_view.runs import Runs, ViewedRun
-from headrace_view.web.comparing import OpenComparisons, compared, without_content
+from headrace_view.web.comparing import OpenComparisons, compared, compared_rows, without_content
 from headrace_view.web.documents import Draw, bounded, encode_json, row_document
 from headrace_view.web.events import Events
 from headrace_view.web.steering import LiveRuns, NoLiveRuns, Steering
@@ -83,6 +83,7 @@ def make_app(
         Route("/api/runs/{run:number}/rows/{row:number}/prompt", api.answer(api.prompt)),
         Route("/api/runs/{run:number}/compare/{other:number}", api.answer(api.pairs)),
         Route("/api/runs/{run:number}/compare/{other:number}/count", api.answer(api.comparison)),
+        Route("/api/runs/{run:number}/compare/{other:number}/rows/{row:number}", api.answer(api.pair)),
         Route("/api/runs/{run:number}/events", events.stream),
         Route("/api/all/events", events.stream_all),
     ]
@@ -205,6 +206,14 @@ class _Api:
             found = find_pairs(connection, known, shown, int(page), search)
         pairs = list(compared(run, other, found) if self._content else without_content(found))
         return {"pairs": pairs, "whole": whole}
+
+    def pair(self, run: ViewedRun, request: Request) -> Any:
+        """All of the rows of an item in two runs."""
+        row = request.path_params["row"]
+        found = compared_rows(run, self._other(request), row, content=self._content)
+        if found is None:
+            raise HTTPException(404, "this row is not in both runs now, or has a newer line")
+        return found
 
     def comparison(self, run: ViewedRun, request: Request) -> Any:
         """How many answers differ."""
