@@ -1,4 +1,5 @@
 // The top of the page: figures, what a live run does now, and the charts over time.
+import { ChartReader } from "./chart_reader.js";
 import { count, element, foreign, period, plain, rate, say, seconds, usd } from "./text.js";
 
 const CHARTS = [["throughput", "Throughput"], ["latency", "Latency"], ["cost", "Cost"], ["failures", "Failures"]];
@@ -7,8 +8,8 @@ const NOW = {
 };
 const policy = globalThis.trustedTypes?.createPolicy("headrace-charts", { createHTML: (html) => html });
 const get = (id) => document.getElementById(id);
-const HOLD = 5000; // milliseconds for which a chart stays as it is after someone pointed at a value of it
-const shown = new Map(), pointed = new Map();
+const HOLD = 5000; // milliseconds for which a chart stays as it is after someone read a value of it
+const shown = new Map(), used = new Map(), readers = new Map();
 
 export function showOverview(data, name) {
   const { status } = data;
@@ -99,15 +100,18 @@ function showCharts(charts) {
   for (const [name, title] of CHARTS) {
     const html = charts[name] ?? "";
     let chart = get(`chart-${name}`);
-    if (shown.get(name) === html || (chart?.matches(":hover") && Date.now() - pointed.get(name) < HOLD)) continue;
+    if (shown.get(name) === html || (chart?.matches(":hover, :focus") && Date.now() - used.get(name) < HOLD)) continue;
     shown.set(name, html);
     if (!chart) {
       chart = element("div", { id: `chart-${name}` });
-      chart.addEventListener("pointermove", () => pointed.set(name, Date.now()));
+      const use = () => used.set(name, Date.now());
+      chart.addEventListener("pointermove", use);
       place.append(element("div", { className: "drawn" }, element("h3", {}, title), chart));
+      readers.set(name, new ChartReader(chart, title, use));
     }
     const parsed = new DOMParser().parseFromString(policy ? policy.createHTML(html) : html, "text/html");
     chart.replaceChildren(...parsed.body.childNodes);
+    readers.get(name).renew();
   }
 }
 
