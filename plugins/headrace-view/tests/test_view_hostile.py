@@ -104,6 +104,15 @@ def test_a_comparison_and_all_runs_are_text(window: Page) -> None:
     assert window.locator("#rows tbody tr").nth(5).locator("td").last.text_content() == visible(
         f"{HOSTILE[5]}!"
     )
+    window.locator("#rows .open").first.click()
+    for n, text in enumerate(HOSTILE):
+        expect(window.locator("#row-title")).to_have_text(visible(f"{n} {text}"), use_inner_text=False)
+        content = window.locator("#row-content")
+        expect(content).to_have_attribute("aria-busy", "false")
+        assert content.text_content().count(visible(text)) >= 2  # type: ignore[union-attr]
+        window.keyboard.press("ArrowRight")
+    assert_nothing_was_made_of_it(window)
+    window.keyboard.press("Escape")
     window.get_by_label("Run", exact=True).select_option("all runs together")
     name = visible(f"<img src=x onerror=alert(1)>{REORDERED}.jsonl")
     expect(window.locator("#all-runs .open").first).to_have_text(name, use_inner_text=False)

@@ -11,23 +11,37 @@ const CHOICES = [
 const byId = (id) => document.getElementById(id);
 
 export class Comparison extends PagedTable {
-  constructor(rows, filters, onOpen) {
+  // onOpen is called with the number of a row of the first run, onChoice when other rows are asked for.
+  constructor(filters, onOpen, onChoice) {
     super();
-    this.rows = rows;
     this.filters = filters;
     this.onOpen = onOpen;
+    this.onChoice = onChoice;
     this.other = null;
   }
 
   get isOn() { return this.other !== null; }
 
-  begin(run, other, names) {
-    [this.run, this.other, this.names, this.page] = [run, other, names, 0];
+  get path() { return `runs/${this.run}/compare/${this.other}`; }
+
+  // Compares two runs; show and page are as a URL has them.
+  begin(run, other, { show, page } = {}) {
+    [this.run, this.other, this.names] = [run.run, other.run, [run.name, other.name]];
+    this.setPage(page);
     this.select = element("select", { name: "show", ariaLabel: "Show rows with" }, ...CHOICES.map(([value, text]) => element("option", { value }, text)));
-    this.select.addEventListener("input", () => this.find());
+    if (CHOICES.some(([value]) => value === show)) this.select.value = show;
+    this.select.addEventListener("input", () => {
+      this.find();
+      this.onChoice();
+    });
     byId("compared").replaceChildren(element("label", {}, "Show rows with", this.select));
     byId("compared").hidden = false;
-    return this.load();
+    this.load();
+  }
+
+  values() {
+    if (!this.isOn) return {};
+    return { compare: String(this.other), show: this.select.value === CHOICES[0][0] ? "" : this.select.value };
   }
 
   showHead() {
@@ -45,21 +59,33 @@ export class Comparison extends PagedTable {
     byId("compared").hidden = true;
   }
 
-  async load(refreshed = false) {
-    const path = `runs/${this.run}/compare/${this.other}`, show = this.select.value, { search } = this.filters;
+  // All of the rows of an item: of the first run, and of the other.
+  async read(row) {
+    const runs = [this.run, this.other], { names } = this;
+    return (await get(`${this.path}/rows/${row}`)).map((found, side) => ({ ...found, run: runs[side], name: names[side] }));
+  }
+
+  async fetch(refreshed) {
+    const { path, filters: { search } } = this, show = this.select.value;
     clearTimeout(this.timer);
     this.pending?.abort();
     const { signal } = (this.pending = new AbortController());
     try {
       const { pairs, whole } = await get(path, { show, search, page: this.page }, signal);
       if (!(refreshed && isInUse(pairs.map(({ rows }) => rows[0].row)))) {
-        this.rows.rows = pairs.map(({ rows }) => rows[0]); // what the dialogue shows: the rows of the first run
+        this.rows = pairs.map(({ rows }) => rows[0]);
         this.showHead();
-        showRows(`${this.run} ${this.other}`, pairs, (pair, place) => line(pair, this.names, () => this.onOpen(place)));
+        showRows(`${this.run} ${this.other}`, pairs, (pair) => line(pair, this.names, () => this.onOpen(pair.rows[0].row)));
         offerPages(this.page > 0, pairs.length === PAGE);
       }
       const counts = await get(`${path}/count`, {}, signal);
       const isSearch = search.trim() !== "", pages = Math.max(1, Math.ceil(counts[show] / PAGE));
+      const last = isSearch ? 0 : pages - 1; // of a search they are not counted
+      if (whole && !pairs.length && this.page > last) {
+        this.page = last;
+        this.load(refreshed);
+        return;
+      }
       const page = pairs.length ? ` Page ${count(this.page + 1)}${isSearch ? "" : ` of ${count(pages)}`}.`
         : isSearch ? " The search finds no rows here." : " No rows to show here.";
       say(byId("count"), `${summary(counts, this.names.map(plain))}${whole ? "" : " The outputs are still being read."}${page}`);

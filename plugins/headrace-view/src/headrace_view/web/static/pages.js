@@ -20,9 +20,23 @@ export class Pages {
   }
 }
 
-// A table that is shown in pages; a subclass has load().
+// A table that is shown in pages; a subclass has fetch(), and read() for one of its rows as a whole.
 export class PagedTable {
   page = 0;
+  rows = []; // of this page
+
+  load(refreshed = false) { return (this.loading = this.fetch(refreshed)); }
+
+  // Waits for the rows that were asked for last: a refresh takes the place of a load that has not ended.
+  async loaded() {
+    for (let seen = null; seen !== this.loading;) {
+      seen = this.loading;
+      await seen;
+    }
+  }
+
+  // page: as in a URL, from "1".
+  setPage(page = "") { this.page = /^[1-9]\d{0,8}$/.test(page) ? Number(page) - 1 : 0; }
 
   find() {
     this.page = 0;

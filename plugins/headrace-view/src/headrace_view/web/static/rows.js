@@ -7,17 +7,19 @@ const PAGE = 50;
 const COLUMNS = [
   ["Id", ""], ["Status", ""], ["Answer and message", ""], ["Latency", "latency"], ["Cost", "cost"], ["Attempts", ""],
 ];
+const ORDERS = COLUMNS.map(([, order]) => order).filter((order) => order);
 const NUMBERS = new Set(["Latency", "Cost", "Attempts"]);
 const byId = (id) => document.getElementById(id);
 
 export class Rows extends PagedTable {
-  constructor(filters, onOpen) {
+  // onOpen is called with the number of a row, onSort when they are asked for in another order.
+  constructor(filters, onOpen, onSort) {
     super();
     this.filters = filters;
     this.onOpen = onOpen;
+    this.onSort = onSort;
     this.order = "line";
     this.descending = false;
-    this.rows = [];
     // What was held back while someone read a row is shown when that ends.
     for (const name of ["selectionchange", "focusin"]) document.addEventListener(name, () => this.catchUp());
   }
@@ -27,8 +29,22 @@ export class Rows extends PagedTable {
     this.content = content;
     this.page = 0;
     byId("rows").classList.toggle("bare", !content);
-    return this.load();
   }
+
+  // Sets the order and the page as a URL has them.
+  set({ order, descending, page }) {
+    this.order = ORDERS.includes(order) ? order : "line";
+    this.descending = this.order !== "line" && descending === "1";
+    this.setPage(page);
+    byId("rows").classList.remove("single"); // the titles show the order
+  }
+
+  values() {
+    return this.order === "line" ? {} : { order: this.order, descending: this.descending ? "1" : "" };
+  }
+
+  // All of a row, as a list of one.
+  async read(row) { return [{ run: this.run, row, ...(await get(`runs/${this.run}/rows/${row}`)) }]; }
 
   // Comes with the first rows, so that titles and rows fit each other at any time.
   showHead() {
@@ -65,6 +81,7 @@ export class Rows extends PagedTable {
     this.page = 0;
     this.makeHead();
     this.load();
+    this.onSort();
   }
 
   // Shows the rows anew, unless someone reads or selects them just now.
@@ -74,7 +91,7 @@ export class Rows extends PagedTable {
     if (this.held && !isInUse(this.held)) this.refresh();
   }
 
-  async load(refreshed = false) {
+  async fetch(refreshed) {
     this.held = null;
     this.pending?.abort();
     const { signal } = (this.pending = new AbortController());
@@ -87,10 +104,16 @@ export class Rows extends PagedTable {
       else {
         this.rows = rows;
         this.showHead();
-        showRows(`${run}`, rows, (row, place) => this.line(row, place));
+        showRows(`${run}`, rows, (row) => this.line(row));
         offerPages(this.page > 0, rows.length === PAGE);
       }
       const { number, exact } = await get(`runs/${run}/count`, parameters, signal);
+      const last = Math.max(0, Math.ceil(Math.min(number, reachable ?? number) / PAGE) - 1);
+      if (whole && !rows.length && this.page > last) { // an old link, or rows that are gone
+        this.page = last;
+        this.load(refreshed);
+        return;
+      }
       byId("count").ariaLive = refreshed ? "off" : "polite"; // what is asked for is said, not each new row
       this.showCount(number, exact, reachable, whole);
     } catch (error) {
@@ -107,12 +130,12 @@ export class Rows extends PagedTable {
     offerPages(this.page > 0, this.rows.length === PAGE && !(exact && this.page + 1 >= pages));
   }
 
-  line(row, place) {
+  line(row) {
     const answer = cell("answer");
     if (row.answer) answer.append(foreign(row.answer));
     if (row.message) answer.append(element("p", { className: "example" }, foreign(row.message)));
     const made = element("tr", { role: "row" },
-      element("th", { scope: "row", role: "rowheader" }, opener(row.id, () => this.onOpen(place))),
+      element("th", { scope: "row", role: "rowheader" }, opener(row.id, () => this.onOpen(row.row))),
       cell(row.failed ? "bad" : "", foreign(statusOf(row))),
       answer,
       named("Latency", seconds(row.latency)),

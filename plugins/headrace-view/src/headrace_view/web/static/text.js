@@ -45,9 +45,9 @@ export const plain = (text) => text.replace(EACH, name);
 
 const name = (character) => `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 
-// A bounded text of the server, {text, more, json}, with a note about what is left out.
-export function whole({ text, more, json }) {
-  const shown = foreign(text);
+// A bounded text of the server, with a note about what is left out, and what differs from another text marked.
+export function whole({ text, more, json, marks }) {
+  const shown = foreign(text, marks);
   shown.className = json ? "text code" : "text";
   const parts = [shown];
   if (more) parts.push(element("p", { className: "about" }, `${count(more)} more characters are in the output.`));

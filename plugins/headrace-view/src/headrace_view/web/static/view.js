@@ -1,4 +1,5 @@
 // Starts the page: which runs there are, which one is shown, and what follows it.
+import { Address } from "./address.js";
 import { follow, get, NO_SERVER } from "./api.js";
 import { Comparison } from "./compare.js";
 import { showControl } from "./control.js";
@@ -17,24 +18,71 @@ const { runs, whole, content, control } = await get("runs").catch((error) => {
   showProblem(error.message);
   throw error;
 });
-let end = () => {}, current = runs[0], loadedAt = 0, timer;
+const first = whole ? "all" : String(runs[0].run);
+let end = () => {}, current = runs[0], place = null, loadedAt = 0, timer, moves = 0; // place: "all", or the number of a run
 
-const filters = new Filters(() => table().find(), (other) => {
-  if (other === "") {
-    comparison.end();
-    rows.find();
-  } else {
-    rows.stop();
-    const names = [current.name, runs.find(({ run }) => run === Number(other)).name];
-    comparison.begin(current.run, Number(other), names);
-  }
-  filters.showFields();
+const address = new Address(view, restore);
+const filters = new Filters((isTyped) => {
+  table().find();
+  chosen(!isTyped);
+}, () => {
+  showTable();
+  chosen();
 });
-const rows = new Rows(filters, (place) => dialog.open(place));
-const dialog = new RowDialog(rows);
-const comparison = new Comparison(rows, filters, (place) => dialog.open(place));
-const table = () => (comparison.isOn ? comparison : rows);
-new Pages((by) => table().turn(by));
+const rows = new Rows(filters, openRow, () => chosen()), comparison = new Comparison(filters, openRow, () => chosen());
+const dialog = new RowDialog(table, () => address.keep(false), () => {
+  address.leaveRow();
+  rows.catchUp();
+});
+new Pages((by) => {
+  table().turn(by);
+  return chosen();
+});
+
+function table() { return comparison.isOn ? comparison : rows; }
+
+// What is shown now, as the URL has it: without what is as at the beginning.
+function view() {
+  const run = place === first ? "" : place;
+  if (place === "all") return { run };
+  const page = table().page ? String(table().page + 1) : "";
+  return { run, ...filters.values(), ...comparison.values(), ...rows.values(), page, row: String(dialog.row ?? "") };
+}
+
+// Shows what the URL says, as far as there is such a thing.
+async function restore() {
+  const wanted = address.read(), shown = view(), move = (moves += 1);
+  const isKnown = !wanted.run || (wanted.run === "all" ? whole || runs.length > 1 : runOf(wanted.run));
+  const run = isKnown ? wanted.run || first : first;
+  filters.stop();
+  if (place === null || Object.keys(wanted).some((name) => name !== "row" && wanted[name] !== (shown[name] ?? ""))) {
+    dialog.leave();
+    if (run === "all") showAll();
+    else if (run === place) showTable(wanted);
+    else show(runOf(run), wanted);
+    await table().loaded();
+    if (move !== moves) return; // someone has chosen something else meanwhile
+  }
+  if (run === "all" || !/^\d{1,15}$/.test(wanted.row)) dialog.leave();
+  else if (wanted.row !== String(dialog.row)) dialog.open(Number(wanted.row));
+  byId("stale").hidden = isKnown && (run === "all" || wanted.compare === filters.compared);
+  address.keep(false);
+}
+
+// Keeps in the URL what someone has chosen, as a new entry of the history unless it was typed.
+async function chosen(adds = true) {
+  moves += 1;
+  byId("stale").hidden = true;
+  address.keep(adds);
+  await table().loaded();
+  address.keep(false); // a page that there is not is another one now
+}
+
+function openRow(row) {
+  moves += 1;
+  dialog.open(row);
+  address.keepRow();
+}
 
 function leave() {
   end();
@@ -46,6 +94,7 @@ function leave() {
 
 function showAll() {
   leave();
+  place = "all";
   rows.stop();
   byId("name").replaceChildren(whole ? foreign(whole) : "All runs");
   byId("run").value = "all";
@@ -65,8 +114,8 @@ function choose({ run, name }) {
     runs.push(known = { run, name });
     byId("run").append(option(known));
   }
-  byId("run").value = String(run);
   show(known);
+  chosen();
   byId("run").focus();
 }
 
@@ -74,16 +123,36 @@ function onLost() {
   showProblem(NO_SERVER, true);
 }
 
-function show(run) {
+// wanted: what of it is to be shown, as in a URL.
+function show(run, wanted = undefined) {
   leave();
-  current = run;
+  [current, place] = [run, String(run.run)];
+  byId("run").value = place;
   byId("all-runs").hidden = true;
   byId("all-rows").hidden = false;
   byId("name").replaceChildren(foreign(run.name));
   filters.make(run.run, runs, content);
   rows.begin(run.run, content);
+  showTable(wanted);
   showFacts(run.run).catch((error) => showProblem(error.message));
   end = follow(run.run, update, onLost);
+}
+
+// Shows the rows of the run, or the comparison with another.
+function showTable(wanted = undefined) {
+  if (wanted) {
+    filters.set(wanted);
+    rows.set(wanted);
+  }
+  filters.showFields();
+  if (filters.compared) {
+    rows.stop();
+    comparison.begin(current, runOf(filters.compared), wanted);
+    return;
+  }
+  comparison.end();
+  if (wanted) rows.load();
+  else rows.find();
 }
 
 function update(data) {
@@ -99,6 +168,7 @@ function refresh() {
   if (!comparison.isOn) rows.refresh();
 }
 
+const runOf = (number) => runs.find(({ run }) => String(run) === number);
 const option = ({ run, name }) => element("option", { value: String(run) }, plain(name));
 
 async function showFacts(run) {
@@ -110,6 +180,9 @@ async function showFacts(run) {
 
 byId("choose").hidden = runs.length < 2;
 byId("run").replaceChildren(...runs.map(option), element("option", { value: "all" }, whole ? "all shards together" : "all runs together"));
-byId("run").addEventListener("input", ({ target: { value } }) =>
-  value === "all" ? showAll() : show(runs.find(({ run }) => run === Number(value))));
-whole ? showAll() : show(current);
+byId("run").addEventListener("input", ({ target: { value } }) => {
+  if (value === "all") showAll();
+  else show(runOf(value));
+  chosen();
+});
+restore();
