@@ -152,6 +152,34 @@ def test_rows_that_were_read_leave_no_entries(served: Served) -> None:
         window.wait_for_selector("#charts svg")
 
 
+def test_back_while_a_row_is_closed_shows_what_the_url_says(served: Served) -> None:
+    with served.window() as window:
+        window.get_by_label("Outcome").select_option("failed")
+        counted(window, "^17 rows")
+        window.locator("#rows .open").first.click()
+        has_url(window, served, "#outcome=failed&row=10")
+        window.evaluate("() => { document.querySelector('#row-close').click(); history.back(); }")
+        expect(window.locator("#row")).to_be_hidden()
+        window.wait_for_function(  # the browser goes back once or twice
+            "() => ({ '#outcome=failed': 'failed', '': '' })[location.hash]"
+            " === document.querySelector('[name=outcome]').value"
+        )
+
+
+def test_the_page_works_if_the_browser_keeps_no_history(served: Served) -> None:
+    with served.window() as window:
+        window.evaluate(
+            "() => { const refuse = () => { throw new DOMException('no', 'SecurityError') };"
+            " history.pushState = history.replaceState = refuse }"
+        )
+        window.get_by_label("Search").fill("gart")
+        counted(window, "^48 rows")
+        window.locator("#rows .open").first.click()
+        title(window, "row 1")
+        window.keyboard.press("Escape")
+        expect(window.locator("#row")).to_be_hidden()
+
+
 PLAIN = ("", ROWS_OF_ALL)
 NOTHING = "No rows with this search and these filters"
 UNUSABLE = {

@@ -12,9 +12,9 @@ export class Address {
     this.view = view;
     this.late = null; // what is to be kept when the browser has gone back from a closed row
     addEventListener("popstate", () => {
-      const { late } = this;
+      const { late, from } = this;
       this.late = null;
-      if (late) this.keep(...late);
+      if (late && from === location.hash) this.keep(...late);
       else onMove();
     });
   }
@@ -26,9 +26,9 @@ export class Address {
   }
 
   // Writes what is shown into the URL: as a new entry of the history, or in place of the present one.
-  keep(adds, state = null) {
+  keep(adds, isRow = false) {
     if (this.late) {
-      this.late = [this.late[0] || adds, state ?? this.late[1]];
+      this.late = [this.late[0] || adds, this.late[1] || isRow];
       return;
     }
     const values = new URLSearchParams(Object.entries(this.view()).filter(([, value]) => value)).toString();
@@ -36,7 +36,7 @@ export class Address {
     if (fragment === location.hash) return;
     const url = `${location.pathname}${location.search}${fragment}`;
     try {
-      if (adds) history.pushState(state, "", url);
+      if (adds) history.pushState(isRow ? { from: location.hash } : null, "", url);
       else history.replaceState(history.state, "", url);
     } catch {
       // Browsers refuse very many changes in a short time; the next change brings all that is shown.
@@ -44,13 +44,14 @@ export class Address {
   }
 
   // A row that is opened has an entry of its own.
-  keepRow() { this.keep(true, { isRow: true }); }
+  keepRow() { this.keep(true, true); }
 
   // A row that is closed leaves none: else the way back would lead through all rows that were read.
   leaveRow() {
-    if (!history.state?.isRow) this.keep(false);
+    this.from = history.state?.from;
+    if (this.from === undefined) this.keep(false);
     else {
-      this.late = [false, null];
+      this.late = [false, false];
       history.back();
     }
   }
