@@ -5,7 +5,7 @@ const body = document.querySelector("#rows tbody");
 let shown = null;
 
 export class Pages {
-  // onTurn loads the next page (1) or the one before (-1).
+  // onTurn loads the next page (1) or the one before (-1), and returns a promise of its rows.
   constructor(onTurn) {
     this.onTurn = onTurn;
     byId("previous").addEventListener("click", () => this.turn(-1));
@@ -40,12 +40,12 @@ export class PagedTable {
 
   find() {
     this.page = 0;
-    return this.load();
+    this.load();
   }
 
   turn(by) {
     this.page = Math.max(0, this.page + by);
-    return this.load();
+    this.load();
   }
 }
 
