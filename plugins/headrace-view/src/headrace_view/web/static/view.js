@@ -7,17 +7,19 @@ import { showRuns } from "./folder.js";
 import { fact, showOverview, showProblem } from "./overview.js";
 import { Pages } from "./pages.js";
 import { RowDialog } from "./row.js";
+import { presentPause } from "./pace.js";
 import { Rows } from "./rows.js";
+import { InSight } from "./sight.js";
 import { element, foreign, plain } from "./text.js";
 
-const RELOAD = 2000;
+const RELOAD = 2; // rows are loaded so many times more rarely than figures are drawn
 const byId = (id) => document.getElementById(id);
 // whole: the output that all runs are shards of
 const { runs, whole, content, control } = await get("runs").catch((error) => {
   showProblem(error.message);
   throw error;
 });
-let end = () => {}, current = runs[0], loadedAt = 0, timer;
+let end = () => {}, current = runs[0], latest = null, loadedAt = 0, timer;
 
 const filters = new Filters(() => table().find(), (other) => {
   if (other === "") {
@@ -41,6 +43,7 @@ function leave() {
   clearTimeout(timer);
   comparison.end();
   filters.stop();
+  latest = null;
   loadedAt = 0;
 }
 
@@ -88,14 +91,20 @@ function show(run) {
 
 function update(data) {
   showOverview(data, current.name);
-  filters.offer(data);
   if (control) showControl(current.run, data.status);
-  clearTimeout(timer);
-  timer = setTimeout(refresh, Math.max(0, loadedAt + RELOAD - Date.now()));
+  if (!latest) filters.offer(data);
+  latest = data;
+  lower.ask();
 }
 
+const lower = new InSight(byId("all-rows"), () => {
+  clearTimeout(timer);
+  timer = setTimeout(refresh, loadedAt + RELOAD * presentPause() - performance.now());
+});
+
 function refresh() {
-  loadedAt = Date.now();
+  loadedAt = performance.now();
+  filters.offer(latest);
   if (!comparison.isOn) rows.refresh();
 }
 
