@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -141,13 +143,7 @@ class PausedRun(NoLiveRuns):
 
     def status(self, out: Path) -> dict[str, Any]:
         self.time += 1
-        return {
-            "state": "paused",
-            "rate": 0.0,
-            "time": self.time,
-            "seconds": self.time,
-            "limits": {"budget": None},
-        }
+        return {"state": "paused", "time": self.time, "rate": 7 / self.time, "time_left": 9 * self.time}
 
 
 def test_a_run_that_does_nothing_is_no_event(tmp_path: Path) -> None:
@@ -155,7 +151,8 @@ def test_a_run_that_does_nothing_is_no_event(tmp_path: Path) -> None:
     run = runs.get(0)
     assert run
     events = Events(runs, PausedRun(), lambda buckets, **options: {}, content=True)
-    for look in (lambda: events._look(run), events._look_at_all):
+    looks: list[Callable[[], Looked]] = [partial(events._look, run), events._look_at_all]
+    for look in looks:
         first, second = look(), look()
         assert (first.state, first.numbers, first.rows) == (second.state, second.numbers, second.rows)
     runs.close()

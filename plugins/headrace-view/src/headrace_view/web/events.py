@@ -34,10 +34,13 @@ _SHOWN = (
     "limits",
     "engine_status",
 )
-"""What the page shows of the snapshot of a run. The rest, as its time, also changes when nothing is done."""
+"""What the page shows of the snapshot of a run."""
 
 _SHORT = _SHOWN[:5]
 """What the table of all runs shows of it."""
+
+_OF_TIME = ("rate", "time_left")
+"""What of it changes while nothing is done; that alone is no event."""
 
 
 class Events:
@@ -81,7 +84,7 @@ class Events:
 
         version = run.builder.version
         state = run.builder.error, run.builder.is_whole, _state(seen), _said(status)
-        return Looked(state, (version, run.size, status), version, figures, charts)
+        return Looked(state, (version, run.size, _lasting(status)), version, figures, charts)
 
     def _look_at_all(self) -> Looked:
         runs = self._runs.ask_for_all()
@@ -107,7 +110,8 @@ class Events:
             (each["live"], each["killed"], each["error"], _said(each["status"])) for each in every.values()
         ]
         versions = [run.builder.version for run in runs if run.is_known]
-        return Looked((state, _said(whole)), (every, whole), versions, figures, charts)
+        numbers = [{**each, "status": _lasting(each["status"])} for each in every.values()]
+        return Looked((state, _said(whole)), (numbers, _lasting(whole)), versions, figures, charts)
 
     def _figures_of(self, run: ViewedRun) -> dict[str, Any]:
         """The figures of a run, which are made anew only if it has changed."""
@@ -130,6 +134,10 @@ def _said(status: Mapping[str, Any] | None) -> Any:
 
 def _part(status: Mapping[str, Any] | None, names: tuple[str, ...]) -> dict[str, Any] | None:
     return None if status is None else {name: status.get(name) for name in names}
+
+
+def _lasting(status: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if status is None else {name: each for name, each in status.items() if name not in _OF_TIME}
 
 
 def _progress(runs: list[ViewedRun]) -> dict[str, Any]:
