@@ -83,8 +83,8 @@ class Events:
             return charts_document(run.builder.totals, self._draw, live=seen.live)
 
         version = run.builder.version
-        state = run.builder.error, run.builder.is_whole, _state(seen), _said(status)
-        return Looked(state, (version, run.size, _lasting(status)), version, figures, charts)
+        state = run.builder.error, _state(seen), _said(status)
+        return Looked(state, (version, _progress([run]), _lasting(status)), version, figures, charts)
 
     def _look_at_all(self) -> Looked:
         runs = self._runs.ask_for_all()
