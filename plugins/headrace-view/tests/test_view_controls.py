@@ -116,6 +116,10 @@ def use_filters(window: Page) -> None:
     counted(window, "^No rows with this search and these filters$")
     expect(window.locator("#table")).to_be_hidden()
     assert_usable(window, "nothing found")
+    search.fill("row 33")
+    counted(window, "^1 row, page 1 of 1$")
+    expect(window.locator("#rows .open")).to_have_count(1)
+    reach_by_tab(window)
     search.fill("")
     for label, key, number in (
         ("Outcome", "f", 7),
@@ -154,6 +158,19 @@ def use_filters(window: Page) -> None:
         window.get_by_label(label).fill("")
     ranges.click()
     expect(window.get_by_label("Cost to")).to_be_hidden()
+
+
+def reach_by_tab(window: Page) -> None:
+    """The Tab key leads to each control that is shown, from the beginning of the page on."""
+    shown = """() => [...document.querySelectorAll("button, input, select, summary, [tabindex='0']")]
+        .filter(each => each.checkVisibility() && !each.disabled)"""
+    wanted = window.evaluate(f"({shown})().map((_, place) => place)")
+    reached = []
+    window.locator("#run").focus()  # the first one
+    for _ in wanted:
+        reached.append(window.evaluate(f"({shown})().indexOf(document.activeElement)"))
+        window.keyboard.press("Tab")
+    assert reached == wanted
 
 
 def use_order_and_pages(window: Page) -> None:
