@@ -1,4 +1,4 @@
-// Brings an element up to date only while it is in sight, and when it comes into sight.
+// Brings an element up to date only while it is in sight, and when it comes into sight or is printed.
 
 export class InSight {
   isSeen = false;
@@ -10,6 +10,7 @@ export class InSight {
       this.isSeen = entries.at(-1).isIntersecting;
       if (this.isSeen && this.isBehind) this.ask();
     }).observe(element);
+    addEventListener("beforeprint", () => this.isBehind && renew());
   }
 
   ask() {
