@@ -17,4 +17,7 @@ export class InSight {
     this.isBehind = !this.isSeen;
     if (this.isSeen) this.renew();
   }
+
+  // For an element that shows something else from now on.
+  forget() { this.isBehind = false; }
 }

@@ -43,6 +43,7 @@ function leave() {
   clearTimeout(timer);
   comparison.end();
   filters.stop();
+  lower.forget();
   latest = null;
   loadedAt = 0;
 }
