@@ -6,12 +6,13 @@ One window of each width walks through all of it; every view on the way is check
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import product
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from view_browsing import Served, assert_charts, serving
+from view_browsing import USES, Served, assert_charts, serving
 from view_checks import assert_usable
 from view_lines import make_line, write_output
 
@@ -62,20 +63,27 @@ def use_dialog(window: Page) -> None:
     row, title, content = (window.locator(f"#row{part}") for part in ("", "-title", "-content"))
     opener = window.locator("#rows .open")
     previous, following = button(window, "Previous row"), button(window, "Next row")
-    opener.nth(0).click()
-    expect(title).to_have_text("row 0")
-    expect(previous).to_be_disabled()
-    following.click()
-    expect(content).to_contain_text("All of this answer")
-    assert_usable(window, "a row")
-    previous.click()
-    expect(title).to_have_text("row 0")
-    button(window, "Close").click()
-    expect(row).to_be_hidden()
-    expect(opener.nth(0)).to_be_focused()
+    for use in USES:
+        use(opener.nth(0))
+        expect(title).to_have_text("row 0")
+        expect(previous).to_be_disabled()
+        use(following)
+        expect(content).to_contain_text("All of this answer")
+        use(previous)
+        expect(title).to_have_text("row 0")
+        use(button(window, "Close"))
+        expect(row).to_be_hidden()
+        expect(opener.nth(0)).to_be_focused()
     window.keyboard.press("Tab")
     window.keyboard.press("Enter")
     expect(content).to_contain_text("All of this answer")
+    assert_usable(window, "a row")
+    content.hover()
+    window.mouse.wheel(0, 200)
+    expect(content).not_to_have_js_property("scrollTop", 0)
+    content.focus()
+    window.keyboard.press("Home")
+    expect(content).to_have_js_property("scrollTop", 0)
     window.keyboard.press("PageDown")
     expect(content).not_to_have_js_property("scrollTop", 0)
     window.keyboard.press("ArrowRight")
@@ -83,11 +91,8 @@ def use_dialog(window: Page) -> None:
     expect(content).to_have_js_property("scrollTop", 0)
     window.keyboard.press("ArrowLeft")
     expect(title).to_have_text("row 1")
-    following.focus()
-    window.keyboard.press("Enter")
-    expect(title).to_have_text("row 2")
     window.keyboard.press("Escape")
-    expect(opener.nth(2)).to_be_focused()
+    expect(opener.nth(1)).to_be_focused()
     opener.nth(48).click()
     following.focus()
     window.keyboard.press("Enter")  # the button is disabled now, and keys still work
@@ -102,7 +107,7 @@ def use_dialog(window: Page) -> None:
 
 def use_filters(window: Page) -> None:
     search = window.get_by_label("Search")
-    search.focus()
+    search.click()
     window.keyboard.type("row gart")
     counted(window, "^27 rows, page 1 of 1$")
     expect(window.locator("#pages")).to_be_hidden()
@@ -111,6 +116,10 @@ def use_filters(window: Page) -> None:
     counted(window, "^No rows with this search and these filters$")
     expect(window.locator("#table")).to_be_hidden()
     assert_usable(window, "nothing found")
+    search.fill("row 33")
+    counted(window, "^1 row, page 1 of 1$")
+    expect(window.locator("#rows .open")).to_have_count(1)
+    reach_by_tab(window)
     search.fill("")
     for label, key, number in (
         ("Outcome", "f", 7),
@@ -125,15 +134,18 @@ def use_filters(window: Page) -> None:
         counted(window, f"^{number} rows?,")
         choose(window, label, "")
         counted(window, "^70 rows")
-    window.get_by_text("Latency and cost").focus()
-    window.keyboard.press("Enter")
+    ranges = window.get_by_text("Latency and cost")
+    for use, is_open in ((USES[0], True), (USES[1], False), (USES[1], True)):
+        use(ranges)
+        expect(window.get_by_label("Cost to")).to_be_visible(visible=is_open)
     for label, value, number in (
         ("Latency from", "6.5", 5),
         ("Latency to", "0.5", 6),
         ("Cost from", "0.0068", 2),
         ("Cost to", "0", 1),
     ):
-        window.get_by_label(label).fill(value)
+        window.get_by_label(label).click()
+        window.keyboard.type(value)
         counted(window, f"^{number} rows?,")
         window.get_by_label(label).fill("-1")
         counted(window, "^70 rows")
@@ -144,19 +156,31 @@ def use_filters(window: Page) -> None:
         if label == "Cost to":
             assert_usable(window, "a number that cannot be used")
         window.get_by_label(label).fill("")
-    window.get_by_text("Latency and cost").click()
+    ranges.click()
     expect(window.get_by_label("Cost to")).to_be_hidden()
+
+
+def reach_by_tab(window: Page) -> None:
+    """The Tab key leads to each control that is shown, from the beginning of the page on."""
+    shown = """() => [...document.querySelectorAll("button, input, select, summary, [tabindex='0']")]
+        .filter(each => each.checkVisibility() && !each.disabled)"""
+    wanted = window.evaluate(f"({shown})().map((_, place) => place)")
+    reached = []
+    window.locator("#run").focus()  # the first one
+    for _ in wanted:
+        reached.append(window.evaluate(f"({shown})().indexOf(document.activeElement)"))
+        window.keyboard.press("Tab")
+    assert reached == wanted
 
 
 def use_order_and_pages(window: Page) -> None:
     first = window.locator("#rows tbody th").first
     orders = (("descending", "row 69"), ("ascending", "row 0"), (None, "row 0"))
-    for title, use in zip(("Latency", "Cost"), USES, strict=True):
-        for direction, id in orders:
-            use(button(window, title))
-            expect(button(window, title)).to_be_focused()
-            expect(window.locator(f"#rows th[aria-sort={direction}]")).to_have_count(1 if direction else 0)
-            expect(first).to_have_text(id)
+    for title, use, (direction, id) in product(("Latency", "Cost"), USES, orders):
+        use(button(window, title))
+        expect(button(window, title)).to_be_focused()
+        expect(window.locator(f"#rows th[aria-sort={direction}]")).to_have_count(1 if direction else 0)
+        expect(first).to_have_text(id)
     assert_usable(window, "rows in order")
     for use in USES:
         use(button(window, "Next"))
@@ -186,15 +210,16 @@ def use_comparison(window: Page) -> None:
         counted(window, ending)
         expect(first.locator("th")).to_have_text(id)
     assert_usable(window, "all answers")
-    button(window, "Next").press("Enter")
-    counted(window, r"Page 2 of 2\.$")
-    expect(button(window, "Previous")).to_be_focused()
-    first.get_by_role("button").click()
-    expect(window.locator("#row-title")).to_have_text("row 50")
-    window.keyboard.press("Escape")
-    expect(first.get_by_role("button")).to_be_focused()
-    button(window, "Previous").click()
-    counted(window, r"Page 1 of 2\.$")
+    for use in USES:
+        use(button(window, "Next"))
+        counted(window, r"Page 2 of 2\.$")
+        expect(button(window, "Previous")).to_be_focused()
+        use(first.get_by_role("button"))
+        expect(window.locator("#row-title")).to_have_text("row 50")
+        use(button(window, "Close"))
+        expect(first.get_by_role("button")).to_be_focused()
+        use(button(window, "Previous"))
+        counted(window, r"Page 1 of 2\.$")
     window.get_by_label("Search").fill("nothing has this")
     counted(window, r"\. The search finds no rows here\.$")
     window.get_by_label("Search").fill("")
@@ -213,21 +238,10 @@ def use_all_runs(window: Page) -> None:
             lines = window.locator("#all-runs tbody tr")
             expect(lines.nth(1).locator("td").nth(3)).to_have_text("6 (8.6%)")
             assert_usable(window, "all runs")
-        use(opener.nth(number))
-        expect(window.locator("#name")).to_have_text(f"{'ab'[number]}.jsonl")
+        use(opener.nth(1))
+        expect(window.locator("#name")).to_have_text("b.jsonl")
         expect(run).to_be_focused()
         counted(window, "^70 rows")
-
-
-def click(control: Locator) -> None:
-    control.click()
-
-
-def press_enter(control: Locator) -> None:
-    control.press("Enter")
-
-
-USES: tuple[Callable[[Locator], None], ...] = (click, press_enter)
 
 
 def button(window: Page, name: str) -> Locator:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import datetime
+from itertools import product
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from headrace_view.web import Change
-from view_browsing import Served, serving
+from view_browsing import USES, Served, serving
 from view_checks import assert_usable
 from view_lines import encode, make_line, write_output
 from view_runs import LiveRun
@@ -62,12 +62,12 @@ def test_a_live_run_is_shown_at_each_width(window: Page) -> None:
 def test_buttons_steer_the_run(window: Page, live: LiveRun) -> None:
     said, budget = window.locator("#control p"), window.get_by_label("budget", exact=True)
     budget.fill("2")
-    window.get_by_role("button", name="Pause").click()
-    expect(said).to_have_text("did pause ")
-    resume = window.get_by_role("button", name="Resume")
-    resume.press("Enter")
-    expect(said).to_have_text("did resume ")
-    expect(window.get_by_role("button", name="Pause")).to_be_focused()
+    for use in USES:
+        use(window.get_by_role("button", name="Pause"))
+        expect(said).to_have_text("did pause ")
+        use(window.get_by_role("button", name="Resume"))
+        expect(said).to_have_text("did resume ")
+        expect(window.get_by_role("button", name="Pause")).to_be_focused()
     assert budget.input_value() == "2"  # what was typed stays
     budget.fill("ten")
     budget.press("Enter")
@@ -79,21 +79,21 @@ def test_buttons_steer_the_run(window: Page, live: LiveRun) -> None:
     expect(said).to_have_text("did set budget")
     expect(budget).to_have_attribute("placeholder", "$10")
     assert (budget.input_value(), budget.get_attribute("aria-invalid")) == ("", "false")
-    window.get_by_label("max-in-flight", exact=True).fill("40")
-    window.get_by_role("button", name="Set max-in-flight").click()
-    expect(said).to_have_text("did set max-in-flight")
+    for limit, use in product(("max-in-flight", "budget", "requests-per-minute"), USES):
+        value = str(len(live.changes))
+        field = window.get_by_label(limit, exact=True)
+        field.fill(value)
+        use(window.get_by_role("button", name=f"Set {limit}"))
+        expect(field).to_have_value("")
+        expect(said).to_have_text(f"did set {limit}")
+        assert live.changes[-1] == Change("set", limit, value)
     window.once("dialog", lambda dialog: dialog.dismiss())
     window.get_by_role("button", name="Stop").click()
     window.once("dialog", lambda dialog: dialog.accept())
     window.get_by_role("button", name="Stop").press("Enter")
     expect(said).to_have_text("did stop ")
-    assert live.changes == [
-        Change("pause"),
-        Change("resume"),
-        Change("set", "budget", "10"),
-        Change("set", "max-in-flight", "40"),
-        Change("stop"),
-    ]
+    steered = [each.type for each in live.changes if each.type != "set"]
+    assert steered == ["pause", "resume"] * 2 + ["stop"]
 
 
 def test_what_one_reads_and_types_stays_when_rows_come(window: Page, out: Path) -> None:
@@ -132,15 +132,20 @@ def test_what_one_reads_and_types_stays_when_rows_come(window: Page, out: Path) 
     window.evaluate("document.getSelection().removeAllRanges()")
     expect(opener.first).to_have_text("row 12")
     search.focus()
-    chart = window.locator("#chart-throughput svg").element_handle()
-    window.clock.set_fixed_time(datetime.now())  # a chart is held only for some seconds
-    window.locator("#chart-throughput rect").first.hover()
+    chart = window.locator("#chart-throughput svg")
+    chart.scroll_into_view_if_needed()
+    expect(chart).to_have_attribute("aria-label", re.compile("over 13 s"))
+    window.evaluate("const now = Date.now(); Date.now = () => now")  # a chart is held only for some seconds
+    chart.locator("rect").first.hover()
+    held = chart.element_handle()
     place = window.evaluate("scrollY")
     append(out, 13)
-    expect(opener.first).to_have_text("row 13")
+    items(window, 14)
     expect(search).to_be_focused()
     assert (search.input_value(), window.evaluate("scrollY")) == ("row", place)
-    assert chart.evaluate("each => each.isConnected")  # someone reads its values
+    assert held.evaluate("each => each.isConnected")  # someone reads its values
+    search.scroll_into_view_if_needed()
+    expect(opener.first).to_have_text("row 13")
     opener.nth(1).hover()
     window.mouse.down()
     append(out, 14)
@@ -150,6 +155,42 @@ def test_what_one_reads_and_types_stays_when_rows_come(window: Page, out: Path) 
     window.keyboard.press("Escape")
     expect(opener.first).to_have_text("row 14")
     search.fill("")
+
+
+def test_what_is_out_of_sight_is_brought_up_to_date_when_it_is_seen(window: Page, out: Path) -> None:
+    number = out.read_bytes().count(b"\n")
+    first, rows = window.locator("#rows .open").first, window.locator("#all-rows")
+    window.mouse.move(0, 0)
+    window.evaluate("scrollTo(0, 0)")
+    expect(rows).not_to_be_in_viewport()
+    append(out, number)
+    items(window, number + 1)
+    expect(first).to_have_text(f"row {number - 1}")
+    first.scroll_into_view_if_needed()
+    expect(first).to_have_text(f"row {number}")
+    chart = window.locator("#chart-throughput")
+    expect(chart).not_to_be_in_viewport()
+    held = chart.locator("svg").element_handle()
+    with window.expect_event("requestfailed", lambda request: request.url.endswith("/events")):
+        be_hidden(window, True)
+    assert window.title() == f"{number + 1} rows, live.jsonl: headrace view"
+    append(out, number + 1)
+    with window.expect_request(re.compile("/events$")):
+        be_hidden(window, False)
+    items(window, number + 2)
+    assert held.evaluate("each => each.isConnected")
+    chart.scroll_into_view_if_needed()
+    window.wait_for_function("each => !each.isConnected", arg=held)
+
+
+def be_hidden(window: Page, hidden: bool) -> None:
+    window.evaluate(
+        """hidden => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
 
 
 def test_the_end_of_a_run_and_the_loss_of_its_output_are_seen(window: Page, out: Path, live: LiveRun) -> None:

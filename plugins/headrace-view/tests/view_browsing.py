@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import anyio
 import attrs
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from headrace_view.runs import Runs
 from headrace_view.server import bind, follow, server_settings
@@ -123,3 +123,15 @@ def assert_charts(window: Page) -> None:
 
 def light_of(colour: str) -> int:
     return sum(map(int, re.findall(r"\d+", colour)[:3]))
+
+
+def click(control: Locator) -> None:
+    control.click()
+
+
+def press_enter(control: Locator) -> None:
+    control.press("Enter")
+
+
+USES: tuple[Callable[[Locator], None], ...] = (click, press_enter)
+"""The ways to use a control: by mouse, and by keyboard."""

@@ -57,28 +57,31 @@ def figures_document(totals: Totals) -> dict[str, Any]:
     }
 
 
-def totals_document(totals: Totals, draw: Draw, *, live: bool, content: bool) -> dict[str, Any]:
-    """The figures and charts of a run, or of several together.
+def totals_document(totals: Totals, *, content: bool) -> dict[str, Any]:
+    """The figures of a run, or of several together, and the values of its filters.
+
+    Args:
+        totals: Of its rows.
+        content: Whether answers are shown.
+    """
+    return {
+        **figures_document(totals),
+        "codes": _frequent(totals.codes),
+        "statuses": _frequent(totals.statuses),
+        "reasons": _frequent(totals.reasons),
+        "answers": _repeated(totals.answers) if content else [],
+    }
+
+
+def charts_document(totals: Totals, draw: Draw, *, live: bool) -> dict[str, str]:
+    """The charts of a run, or of several together, as HTML by name.
 
     Args:
         totals: Of its rows.
         draw: Draws the charts.
         live: Whether the run goes on.
-        content: Whether answers are shown.
     """
     buckets = totals.over_time(_MOST_BUCKETS)
-    return {
-        **figures_document(totals),
-        "live": live,
-        "codes": _frequent(totals.codes),
-        "statuses": _frequent(totals.statuses),
-        "reasons": _frequent(totals.reasons),
-        "answers": _repeated(totals.answers) if content else [],
-        "charts": _charts(draw, buckets, live=live),
-    }
-
-
-def _charts(draw: Draw, buckets: Sequence[Bucket], *, live: bool) -> dict[str, str]:
     width = buckets[0].width if buckets else 1.0
     charts = draw(buckets, width_seconds=width, live=live)
     return {name: str(html) for name, html in charts.items()}

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import anyio
 import anyio.to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,39 +14,33 @@ from starlette.responses import StreamingResponse
 
 from headrace_view.index import Totals
 from headrace_view.runs import Runs, ViewedRun
-from headrace_view.web.documents import Draw, encode_json, figures_document, totals_document
+from headrace_view.web.documents import Draw, charts_document, figures_document, totals_document
+from headrace_view.web.event_stream import Looked, stream_events
 from headrace_view.web.run_watch import RunWatch, SeenRun
 from headrace_view.web.steering import LiveRuns
 
 _EVERY, _EVERY_OF_ALL = 0.5, 1.0
 """Seconds between two looks at one run, and at all."""
 
-_PAUSE, _LONGEST_PAUSE = 1.0, 5.0
-"""The least and the most seconds between two events, if only numbers have changed."""
+_SHOWN = (
+    "state",
+    "rate",
+    "total",
+    "counted",
+    "time_left",
+    "in_flight",
+    "waiting",
+    "circuits",
+    "limits",
+    "engine_status",
+)
+"""What the page shows of the snapshot of a run."""
 
-_TIMES_COST = 40
-"""The pause after an event is so many times longer than it took to make: that takes long if there is much to
-draw, or if the machine is busy."""
+_SHORT = _SHOWN[:5]
+"""What the table of all runs shows of it."""
 
-_COMMENT_AFTER = 20
-"""Looks without a change, after which a comment shows that the connection works."""
-
-_STATUS = ("state", "rate", "total", "counted", "time_left")
-"""What the table of all runs shows of the snapshot of one."""
-
-
-class Looked(NamedTuple):
-    """What a look has seen.
-
-    Attributes:
-        state: What a person is told at once if it has changed.
-        numbers: What may be told a little later if it has changed.
-        document: Makes the event.
-    """
-
-    state: Any
-    numbers: Any
-    document: Callable[[], dict[str, Any]]
+_OF_TIME = ("rate", "time_left")
+"""What of it changes while nothing is done; that alone is no event."""
 
 
 class Events:
@@ -80,30 +73,45 @@ class Events:
 
     def _look(self, run: ViewedRun) -> Looked:
         (seen,) = self._watch.look([run], time.time())
+        status = _part(seen.status, _SHOWN)
 
-        def document() -> dict[str, Any]:
-            figures = totals_document(run.builder.totals, self._draw, live=seen.live, content=self._content)
-            return {**figures, **_progress([run]), **_state(seen), "status": seen.status}
+        def figures() -> dict[str, Any]:
+            totals = totals_document(run.builder.totals, content=self._content)
+            return {**totals, **_progress([run]), **_state(seen), "status": status}
 
-        state = run.builder.error, run.builder.is_whole, _state(seen), _said(seen.status)
-        return Looked(state, (run.builder.version, run.size, seen.status), document)
+        def charts() -> Mapping[str, str]:
+            return charts_document(run.builder.totals, self._draw, live=seen.live)
+
+        version = run.builder.version
+        state = run.builder.error, _state(seen), _said(status)
+        return Looked(state, (version, _progress([run]), _lasting(status)), version, figures, charts)
 
     def _look_at_all(self) -> Looked:
         runs = self._runs.ask_for_all()
-        every = []
-        whole = None if self._runs.whole is None else self._watch.snapshot(self._runs.whole)
+        every = {}
+        snapshot = None if self._runs.whole is None else self._watch.snapshot(self._runs.whole)
+        whole = _part(snapshot, _SHOWN)
         for run, seen in zip(runs, self._watch.look(runs, time.time()), strict=True):
-            about = {"run": run.number, "name": run.name, "status": _short(seen.status)}
-            every.append({**about, **_state(seen), **_progress([run]), **self._figures_of(run)})
+            about = {"run": run.number, "name": run.name, "status": _part(seen.status, _SHORT)}
+            every[run.number] = {**about, **_state(seen), **_progress([run]), **self._figures_of(run)}
+        live = whole is not None or any(each["live"] for each in every.values())
 
-        def document() -> dict[str, Any]:
-            totals = Totals.of_all(run.builder.totals for run in runs if run.is_known)
-            live = whole is not None or any(each["live"] for each in every)
-            figures = totals_document(totals, self._draw, live=live, content=False)
-            return {**figures, **_progress(runs), "status": whole, "runs": every}
+        def totals() -> Totals:
+            return Totals.of_all(run.builder.totals for run in runs if run.is_known)
 
-        state = [(each["live"], each["killed"], each["error"], _said(each["status"])) for each in every]
-        return Looked((state, _said(whole)), (every, whole), document)
+        def figures() -> dict[str, Any]:
+            about = {"live": live, **_progress(runs), "status": whole, "runs": every}
+            return {**totals_document(totals(), content=False), **about}
+
+        def charts() -> Mapping[str, str]:
+            return charts_document(totals(), self._draw, live=live)
+
+        state = [
+            (each["live"], each["killed"], each["error"], _said(each["status"])) for each in every.values()
+        ]
+        versions = [run.builder.version for run in runs if run.is_known]
+        numbers = [{**each, "status": _lasting(each["status"])} for each in every.values()]
+        return Looked((state, _said(whole)), (numbers, _lasting(whole)), versions, figures, charts)
 
     def _figures_of(self, run: ViewedRun) -> dict[str, Any]:
         """The figures of a run, which are made anew only if it has changed."""
@@ -124,8 +132,12 @@ def _said(status: Mapping[str, Any] | None) -> Any:
     return None if status is None else (status.get("state"), status.get("limits"))
 
 
-def _short(status: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if status is None else {name: status.get(name) for name in _STATUS}
+def _part(status: Mapping[str, Any] | None, names: tuple[str, ...]) -> dict[str, Any] | None:
+    return None if status is None else {name: status.get(name) for name in names}
+
+
+def _lasting(status: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if status is None else {name: each for name, each in status.items() if name not in _OF_TIME}
 
 
 def _progress(runs: list[ViewedRun]) -> dict[str, Any]:
@@ -139,22 +151,4 @@ def _progress(runs: list[ViewedRun]) -> dict[str, Any]:
 
 
 def _response(look: Callable[[], Looked], every: float) -> StreamingResponse:
-    return StreamingResponse(_events(look, every), media_type="text/event-stream")
-
-
-async def _events(look: Callable[[], Looked], every: float) -> AsyncIterator[bytes]:
-    sent: Looked | None = None
-    unchanged, next_at = 0, 0.0
-    while True:
-        seen = await anyio.to_thread.run_sync(look)
-        is_new = sent is None or seen.state != sent.state
-        if is_new or (anyio.current_time() >= next_at and sent is not None and seen.numbers != sent.numbers):
-            began = anyio.current_time()
-            content = await anyio.to_thread.run_sync(seen.document)
-            yield b"data: " + encode_json(content) + b"\n\n"
-            cost = anyio.current_time() - began
-            next_at = anyio.current_time() + min(max(_PAUSE, _TIMES_COST * cost), _LONGEST_PAUSE)
-            sent, unchanged = seen, 0
-        elif (unchanged := unchanged + 1) % _COMMENT_AFTER == 0:
-            yield b": nothing new\n\n"
-        await anyio.sleep(every)
+    return StreamingResponse(stream_events(look, every), media_type="text/event-stream")

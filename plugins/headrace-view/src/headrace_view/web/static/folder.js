@@ -9,7 +9,7 @@ const shown = [];
 
 // Exchanges only the lines that are others, and none that someone selects or presses just now.
 export function showRuns(runs, onChoose) {
-  runs.forEach((run, n) => {
+  Object.values(runs).forEach((run, n) => {
     const text = JSON.stringify(run), old = place.children[n];
     if (old && (shown[n] === text || isHeld(old))) return;
     shown[n] = text;

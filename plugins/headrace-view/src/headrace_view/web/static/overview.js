@@ -1,5 +1,6 @@
 // The top of the page: figures, what a live run does now, and the charts over time.
 import { ChartReader } from "./chart_reader.js";
+import { InSight } from "./sight.js";
 import { count, element, foreign, period, plain, rate, say, seconds, usd } from "./text.js";
 
 const CHARTS = [["throughput", "Throughput"], ["latency", "Latency"], ["cost", "Cost"], ["failures", "Failures"]];
@@ -9,23 +10,34 @@ const NOW = {
 const policy = globalThis.trustedTypes?.createPolicy("headrace-charts", { createHTML: (html) => html });
 const get = (id) => document.getElementById(id);
 const HOLD = 5000; // milliseconds for which a chart stays as it is after someone read a value of it
-const shown = new Map(), used = new Map(), readers = new Map();
+const latest = new Map(), shown = new Map(), used = new Map(), inSight = new Map(), readers = new Map();
+let title = document.title;
+
+// A title costs as much as the rest: the one of a live run is changed only when its tab is left.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) document.title = title;
+});
 
 export function showOverview(data, name) {
   const { status } = data;
   say(get("state"), stateOf(data));
   get("state").className = `state ${data.live ? "alive" : ""}`;
   say(get("when"), data.since === null ? "" : period(data.since, data.until));
-  document.title = `${count(data.rows)} ${data.rows === 1 ? "row" : "rows"}, ${plain(name)}: headrace view`;
+  title = `${count(data.rows)} ${data.rows === 1 ? "row" : "rows"}, ${plain(name)}: headrace view`;
+  if (!data.live || data.at_once) document.title = title;
   get("indexing").hidden = data.indexed >= data.size;
-  get("progress").value = data.size ? data.indexed / data.size : 0;
-  get("progress-text").textContent =
-    `Reading ${data.runs ? "the outputs" : "the output"}: ${Math.floor((100 * data.indexed) / (data.size || 1))}%. Figures and rows are of what is read.`;
+  if (!get("indexing").hidden) showProgress(data);
   showProblem(data.error || damaged(data.damaged));
-  replace(get("figures"), figures(data).map(figure));
+  showFigures(figures(data));
   get("live").hidden = !status;
   if (status) replace(get("live-facts"), Object.entries(NOW).flatMap(([key, title]) => fact(title, nowOf(status, key))));
   showCharts(data.charts);
+}
+
+function showProgress({ runs, indexed, size }) {
+  const part = indexed / size;
+  get("progress").value = part;
+  say(get("progress-text"), `Reading ${runs ? "the outputs" : "the output"}: ${Math.floor(100 * part)}%. Figures and rows are of what is read.`);
 }
 
 // A problem that is urgent stays in sight.
@@ -80,12 +92,20 @@ export function percent(share) {
   return text === "100" && share < 1 ? "over 99.9%" : `${text}%`;
 }
 
-function figure([name, value, note]) {
-  const made = element("div", {}, element("dt", {}, name),
-    element("dd", {}, element("span", { className: "value" }, value), ...(note ? [element("span", { className: "note" }, note)] : [])));
-  made.style.setProperty("--length", value.length);
-  return made;
+// The elements stay: only texts that are others are changed.
+function showFigures(all) {
+  const place = get("figures");
+  if (!place.children.length) place.append(...all.map(figure));
+  all.forEach(([, text, about], n) => {
+    const [value, note] = place.children[n].lastChild.children;
+    say(note, about);
+    if (value.textContent.length !== text.length) place.children[n].style.setProperty("--length", text.length);
+    say(value, text);
+  });
 }
+
+const figure = ([name]) => element("div", {}, element("dt", {}, name),
+  element("dd", {}, element("span", { className: "value" }), element("span", { className: "note" })));
 
 export function fact(title, value) {
   if (value && typeof value === "object") {
@@ -98,21 +118,27 @@ export function fact(title, value) {
 function showCharts(charts) {
   const place = get("charts");
   for (const [name, title] of CHARTS) {
-    const html = charts[name] ?? "";
-    let chart = get(`chart-${name}`);
-    if (shown.get(name) === html || (chart?.matches(":hover, :focus") && Date.now() - used.get(name) < HOLD)) continue;
-    shown.set(name, html);
-    if (!chart) {
-      chart = element("div", { id: `chart-${name}` });
+    latest.set(name, charts[name] ?? "");
+    if (!get(`chart-${name}`)) {
+      const chart = element("div", { id: `chart-${name}` });
       const use = () => used.set(name, Date.now());
       chart.addEventListener("pointermove", use);
       place.append(element("div", { className: "drawn" }, element("h3", {}, title), chart));
       readers.set(name, new ChartReader(chart, title, use));
+      inSight.set(name, new InSight(chart, () => showChart(name)));
+      showChart(name);
     }
-    const parsed = new DOMParser().parseFromString(policy ? policy.createHTML(html) : html, "text/html");
-    chart.replaceChildren(...parsed.body.childNodes);
-    readers.get(name).renew();
+    inSight.get(name).ask();
   }
+}
+
+function showChart(name) {
+  const html = latest.get(name), chart = get(`chart-${name}`);
+  if (shown.get(name) === html || (chart.matches(":hover, :focus") && Date.now() - used.get(name) < HOLD)) return;
+  shown.set(name, html);
+  const parsed = new DOMParser().parseFromString(policy ? policy.createHTML(html) : html, "text/html");
+  chart.replaceChildren(...parsed.body.childNodes);
+  readers.get(name).renew();
 }
 
 // Exchanges only the children whose text is another: the others may be selected just now.

@@ -61,7 +61,9 @@ export function say(place, text) {
 
 const HUGE = 1e15;
 
-export const count = (number) => (number < HUGE ? number.toLocaleString("en") : number.toExponential(2));
+const NUMBERS = new Intl.NumberFormat("en"); // making one takes long
+
+export const count = (number) => (number < HUGE ? NUMBERS.format(number) : number.toExponential(2));
 
 export function seconds(value) {
   if (value === null || value === undefined) return "not known";

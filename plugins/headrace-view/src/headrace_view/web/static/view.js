@@ -8,10 +8,12 @@ import { showRuns } from "./folder.js";
 import { fact, showOverview, showProblem } from "./overview.js";
 import { Pages } from "./pages.js";
 import { RowDialog } from "./row.js";
+import { presentPause } from "./pace.js";
 import { Rows } from "./rows.js";
+import { InSight } from "./sight.js";
 import { element, foreign, plain } from "./text.js";
 
-const RELOAD = 2000;
+const RELOAD = 2; // rows are loaded so many times more rarely than figures are drawn
 const byId = (id) => document.getElementById(id);
 // whole: the output that all runs are shards of
 const { runs, whole, content, control } = await get("runs").catch((error) => {
@@ -19,7 +21,7 @@ const { runs, whole, content, control } = await get("runs").catch((error) => {
   throw error;
 });
 const first = whole ? "all" : String(runs[0].run);
-let end = () => {}, current = runs[0], place = null, loadedAt = 0, timer, moves = 0; // place: "all", or the number of a run
+let end = () => {}, current = runs[0], place = null, latest = null, loadedAt = 0, timer, moves = 0; // place: "all", or the number of a run
 
 const address = new Address(view, restore);
 const filters = new Filters((isTyped) => {
@@ -89,6 +91,8 @@ function leave() {
   clearTimeout(timer);
   comparison.end();
   filters.stop();
+  lower.forget();
+  latest = null;
   loadedAt = 0;
 }
 
@@ -157,14 +161,20 @@ function showTable(wanted = undefined) {
 
 function update(data) {
   showOverview(data, current.name);
-  filters.offer(data);
   if (control) showControl(current.run, data.status);
-  clearTimeout(timer);
-  timer = setTimeout(refresh, Math.max(0, loadedAt + RELOAD - Date.now()));
+  if (!latest) filters.offer(data);
+  latest = data;
+  lower.ask();
 }
 
+const lower = new InSight(byId("all-rows"), () => {
+  clearTimeout(timer);
+  timer = setTimeout(refresh, loadedAt + RELOAD * presentPause() - performance.now());
+});
+
 function refresh() {
-  loadedAt = Date.now();
+  loadedAt = performance.now();
+  filters.offer(latest);
   if (!comparison.isOn) rows.refresh();
 }
 
