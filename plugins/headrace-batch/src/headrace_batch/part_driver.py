@@ -40,7 +40,7 @@ class PartDriver:
         self._merger = merger
         self._settling = settling
         self._admission = PartAdmission(session)
-        self._steps = PartSteps(session.setup.run_id, session.ledger)
+        self._steps = PartSteps(session.setup.run_id, session.ledger, session.signals)
         self._uploads = anyio.CapacityLimiter(_UPLOADS)
 
     def _must_be_left(self, part: Part) -> bool:
@@ -124,10 +124,14 @@ class PartDriver:
                 raise
 
     def _interrupts(self, step: Step) -> tuple[anyio.Event, ...]:
-        """What interrupts a step: an upload may take long, and a search sends nothing."""
-        if step is Step.CREATE:
-            return ()
-        return (self._signals.finishing if step is Step.UPLOAD else self._signals.stopping,)
+        """What interrupts a step: one that sends nothing, or an upload, which may take long."""
+        stopping, finishing = self._signals.stopping, self._signals.finishing
+        return {
+            Step.UPLOAD: (finishing,),
+            Step.FIND_FILE: (stopping, finishing),
+            Step.CREATE: (),
+            Step.FIND_BATCH: (stopping,),
+        }[step]
 
     async def _poll(self, part: Part) -> bool:
         """Wait until a batch has ended; False if the session leaves before."""
@@ -165,6 +169,7 @@ class PartDriver:
         batch = await batch_of(part, endpoint.api)
         if batch.finished is None and batch.word == "completed":
             batch = attrs.evolve(batch, finished=part.rows)  # Together counts nothing
+        part.state, part.done = batch.word, batch.finished or 0
         again = self._session.sends_at_once or part.round + 1 < MOST_ROUNDS
         merged = await self._merger.merge(part, batch, endpoint, final=not again)
         self._settling.settle(part, merged, part.round + 1)
