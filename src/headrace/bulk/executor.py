@@ -77,8 +77,9 @@ class Executor(Protocol):
 
     An executor may also have ``async unfinished() -> UnfinishedCalls``, by which a stopping run reports what
     its calls in flight wait for. One whose calls go on without this process has ``stop()``: it is called when
-    the run must stop, and ``work`` then soon raises `RunDetached`. ``status``, a text, is shown with the
-    progress of the run.
+    the run must stop, and ``work`` then soon raises `RunDetached`. Its ``going_on``, a text, says what goes
+    on and how to continue, for a run that ends before. ``status``, a text, is shown with the progress of the
+    run.
 
     What can be changed while a run goes on depends on further members: ``max_in_flight``, the most calls in
     flight, can be set; ``pause()`` and ``resume()`` replace those of the run, if an executor must not be

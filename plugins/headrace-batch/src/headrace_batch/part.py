@@ -108,7 +108,6 @@ class Part:
         has_reservation: Whether this session has reserved its part of the budget.
         has_room: Whether this session has found room for its tokens.
         done: How many of its rows the endpoint has finished.
-        state: The last state of the batch that was seen, for people.
     """
 
     number: int
@@ -131,7 +130,6 @@ class Part:
     has_reservation: bool = False
     has_room: bool = False
     done: int = 0
-    state: str = ""
 
     @property
     def next_step(self) -> Step:

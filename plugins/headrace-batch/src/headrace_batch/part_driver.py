@@ -140,7 +140,7 @@ class PartDriver:
         cancelled = False
         while True:
             batch = await batch_of(part, endpoint.api)
-            part.state, part.done = batch.word, batch.finished or 0
+            part.done = batch.finished or 0
             if batch.state is BatchState.ENDED:
                 await self._ledger.advance(part, Stage.ENDED)
                 return True
@@ -169,7 +169,7 @@ class PartDriver:
         batch = await batch_of(part, endpoint.api)
         if batch.finished is None and batch.word == "completed":
             batch = attrs.evolve(batch, finished=part.rows)  # Together counts nothing
-        part.state, part.done = batch.word, batch.finished or 0
+        part.done = batch.finished or 0
         again = self._session.sends_at_once or part.round + 1 < MOST_ROUNDS
         merged = await self._merger.merge(part, batch, endpoint, final=not again)
         self._settling.settle(part, merged, part.round + 1)

@@ -11,6 +11,7 @@ from typing import TypeVar
 import anyio
 
 from headrace import CallError, HeadraceError, InvalidReply, StatusError
+from headrace.plugins import format_duration
 from headrace_batch.batch_api import BatchApi, was_refused
 from headrace_batch.dialect import BatchState, BatchView
 from headrace_batch.ledger import Ledger
@@ -106,10 +107,12 @@ async def wait_after(
         most = min(most, _MOST_PAGES)
     if final or number >= most:
         raise StepFailed(f"{what}: {error}", getattr(error, "status", None)) from error
-    if number == _SAID_AT:
+    seconds = max(getattr(error, "retry_after", None) or 0.0, pause * random.uniform(0.75, 1.25))
+    if seconds > 2 * _LONGEST_PAUSE:
+        _log.warning("%s: %s; it is tried again in %s", what, error, format_duration(seconds))
+    elif number == _SAID_AT:
         _log.warning("%s: %s; it is tried again for some minutes", what, error)
-    asked = getattr(error, "retry_after", None)
-    await sleep(max(asked or 0.0, pause * random.uniform(0.75, 1.25)))
+    await sleep(seconds)
 
 
 class PartSteps:
