@@ -86,10 +86,11 @@ class Executor(Protocol):
     starved of items; ``set_limit(name, value)`` gets the limits of policies, if calls are made elsewhere;
     ``async cancel(indexes)`` cancels the calls of items that are in flight.
 
-    An executor that parks items (see `DrawnItems`) may have ``cancel_parked(ids)``: of these ids, it lets the
-    parked ones fail with a `CallCancelled`, and returns those that are not sent and those whose answers it
-    drops when they come. One whose calls take hours may have ``draw_again(items)``, so that failed items are
-    sent again beside them: it draws further items. If its work is ending, it leaves them for the next pass.
+    An executor that parks items (see `DrawnItems`) may have ``async cancel_parked(ids)``: of these ids, it
+    lets the parked ones fail with a `CallCancelled`, and returns those that are not sent and those whose
+    answers it drops when they come. One whose calls take hours may have ``draw_again(items)``, so that failed
+    items are sent again beside them: it draws further items. If its work is ending, it leaves them for the
+    next pass.
     """
 
     @property

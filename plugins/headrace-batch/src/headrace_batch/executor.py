@@ -75,9 +75,9 @@ class BatchExecutor:
         self._signals.stopping.set()
         self._schedule.note_change()
 
-    def cancel_parked(self, ids: Set[str]) -> tuple[set[str], set[str]]:
+    async def cancel_parked(self, ids: Set[str]) -> tuple[set[str], set[str]]:
         """Let the rows of parts with these ids fail; see `CancelledRows.add`."""
-        return self._session.cancelled.add(ids)
+        return await self._session.cancelled.add(ids)
 
     def pause(self) -> None:
         """Make no new batches; those at the endpoint go on, and their results are fetched."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ _PLAN = ("rows", "size", "digest", "path", "model", "endpoint", "round", "reserv
 
 
 class _Record(msgspec.Struct, omit_defaults=True):
-    """A line: the run, a planned part, a part that reached a stage, a limit that was learnt, or the time at
-    which the run must finish.
+    """A line: the run, a planned part, a part that reached a stage, the cancelled rows of a part, a
+    limit that was learnt, or the time at which the run must finish.
 
     A plan with a stage is that of a batch that exists already.
     """
@@ -34,6 +35,7 @@ class _Record(msgspec.Struct, omit_defaults=True):
     file: str | None = None
     batch: str | None = None
     refused: str | None = None
+    cancelled: list[str] | None = None
     limits: dict[str, int] | None = None
     finish_at: datetime.datetime | None = None
 
@@ -75,6 +77,8 @@ class LedgerContent:
             self.parts[record.part] = Part(
                 number=record.part, stage=stage, file=record.file, batch=record.batch, **record.plan
             )
+        elif record.cancelled is not None:
+            self.parts[record.part].cancelled = set(record.cancelled)
         elif record.stage is not None:
             changes = {name: getattr(record, name) for name in ("file", "batch", "refused")}
             known = {name: value for name, value in changes.items() if value is not None}
@@ -197,6 +201,10 @@ class Ledger:
             return known
         await self._write(_Record(finish_at=next_end))
         return next_end
+
+    async def cancel(self, part: Part, ids: Set[str]) -> None:
+        """Note that these rows of a part are cancelled, and no others; durable when this returns."""
+        await self._write(_Record(part=part.number, cancelled=sorted(ids)))
 
     async def learn(self, name: str, limit: int) -> None:
         """Note a limit of the endpoint."""

@@ -103,6 +103,7 @@ class Part:
         file: The id of its file at the endpoint.
         batch: The id of its batch.
         refused: The ids of batches that the endpoint refused for it, or that were superfluous.
+        cancelled: The ids of its rows that were cancelled and have not failed yet.
         outstanding: How many of its rows this session waits for.
         drawn: How many of its rows this session has drawn.
         has_reservation: Whether this session has reserved its part of the budget.
@@ -125,6 +126,7 @@ class Part:
     file: str | None = None
     batch: str | None = None
     refused: list[str] = attrs.field(factory=list)
+    cancelled: set[str] = attrs.field(factory=set)
     outstanding: int = 0
     drawn: int = 0
     has_reservation: bool = False

@@ -176,6 +176,8 @@ class PartDriver:
         await self._setup.sync()
         if self._session.open_rows.undone.get(part.number, part.rows) <= part.drawn:
             await self._ledger.advance(part, Stage.SETTLED)
+        else:
+            await self._session.cancelled.note_failed(part)
 
     async def _cancel(self, part: Part, batch: str) -> None:
         api = self._session.endpoints.at(part.endpoint).api
