@@ -133,6 +133,8 @@ class BatchExecutor:
             finally:
                 self._takes_rows = False
         await settle_ended(self._ledger, self._session.open_rows, self._setup.sync)
+        if not self._signals.stopping.is_set():
+            self._session.lost.check()
         if self._live() and (self._signals.stopping.is_set() or self._options.detach):
             raise RunDetached(self.going_on, interrupted=self._signals.stopping.is_set())
         self._tell_of_kept_parts()

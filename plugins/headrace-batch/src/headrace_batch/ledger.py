@@ -21,8 +21,8 @@ _PLAN = ("rows", "size", "digest", "path", "model", "endpoint", "round", "reserv
 
 
 class _Record(msgspec.Struct, omit_defaults=True):
-    """A line: the run, a planned part, a part that reached a stage, the cancelled rows of a part, a
-    limit that was learnt, or the time at which the run must finish.
+    """A line: the run, a planned part, a part that reached a stage, the cancelled rows of a part, that
+    its batch is lost, a limit that was learnt, or the time at which the run must finish.
 
     A plan with a stage is that of a batch that exists already.
     """
@@ -36,6 +36,7 @@ class _Record(msgspec.Struct, omit_defaults=True):
     batch: str | None = None
     refused: str | None = None
     cancelled: list[str] | None = None
+    lost: bool | None = None
     limits: dict[str, int] | None = None
     finish_at: datetime.datetime | None = None
 
@@ -79,6 +80,8 @@ class LedgerContent:
             )
         elif record.cancelled is not None:
             self.parts[record.part].cancelled = set(record.cancelled)
+        elif record.lost is not None:
+            self.parts[record.part].lost = record.lost
         elif record.stage is not None:
             changes = {name: getattr(record, name) for name in ("file", "batch", "refused")}
             known = {name: value for name, value in changes.items() if value is not None}
@@ -205,6 +208,11 @@ class Ledger:
     async def cancel(self, part: Part, ids: Set[str]) -> None:
         """Note that these rows of a part are cancelled, and no others; durable when this returns."""
         await self._write(_Record(part=part.number, cancelled=sorted(ids)))
+
+    async def note_lost(self, part: Part, is_lost: bool) -> None:
+        """Note whether the batch of a part, or its results, are not at the endpoint."""
+        if is_lost is not part.lost:
+            await self._write(_Record(part=part.number, lost=is_lost))
 
     async def learn(self, name: str, limit: int) -> None:
         """Note a limit of the endpoint."""

@@ -104,6 +104,7 @@ class Part:
         batch: The id of its batch.
         refused: The ids of batches that the endpoint refused for it, or that were superfluous.
         cancelled: The ids of its rows that were cancelled and have not failed yet.
+        lost: Whether the session before did not find its batch or its results at the endpoint.
         outstanding: How many of its rows this session waits for.
         drawn: How many of its rows this session has drawn.
         has_reservation: Whether this session has reserved its part of the budget.
@@ -127,6 +128,7 @@ class Part:
     batch: str | None = None
     refused: list[str] = attrs.field(factory=list)
     cancelled: set[str] = attrs.field(factory=set)
+    lost: bool = False
     outstanding: int = 0
     drawn: int = 0
     has_reservation: bool = False

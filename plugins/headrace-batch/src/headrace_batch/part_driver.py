@@ -9,11 +9,11 @@ import anyio
 import attrs
 
 from headrace_batch.dialect import BatchState
-from headrace_batch.merging import PartMerger
+from headrace_batch.merging import PartMerger, ResultsMissing
 from headrace_batch.part import Part, Stage, Step
 from headrace_batch.part_admission import PartAdmission
 from headrace_batch.part_settling import MOST_ROUNDS, PartSettling
-from headrace_batch.part_steps import PartSteps, StepFailed, attempt, batch_of
+from headrace_batch.part_steps import BatchMissing, PartSteps, StepFailed, attempt, batch_of
 from headrace_batch.refusal import refusal_of_batch, refusal_of_step
 from headrace_batch.session import BatchSession
 
@@ -99,10 +99,16 @@ class PartDriver:
 
     async def _wait_or_merge(self, part: Part) -> bool:
         """Wait for a batch, or merge its results; False if no other step follows."""
-        async with self._signals.until(self._signals.stopping):
-            if part.next_step is Step.POLL:
-                return await self._poll(part)
-            await self._merge(part)
+        try:
+            async with self._signals.until(self._signals.stopping):
+                if part.next_step is Step.POLL:
+                    return await self._poll(part)
+                await self._merge(part)
+        except BatchMissing:
+            if await self._session.lost.note(part, "batch"):
+                await self._settling.leave(part)
+        except ResultsMissing:
+            pass  # it is noted, and the run goes on with other parts
         return False
 
     async def _take_step(self, part: Part) -> None:
@@ -141,6 +147,7 @@ class PartDriver:
         while True:
             batch = await batch_of(part, endpoint.api)
             part.done = batch.finished or 0
+            await self._ledger.note_lost(part, False)
             if batch.state is BatchState.ENDED:
                 await self._ledger.advance(part, Stage.ENDED)
                 return True

@@ -87,9 +87,7 @@ async def batch_of(part: Part, api: BatchApi, most: int = _MOST_FAILURES) -> Bat
         if error.status != _NOT_FOUND:
             raise
         raise BatchMissing(
-            f"part {part.number}: {part.endpoint} has no batch {part.batch} for this key; use the key with "
-            "which it was made, or, if it is lost, send its rows again without engine= and with "
-            "keep_done=True, or begin a new output with fresh=True"
+            f"part {part.number}: {part.endpoint} has no batch {part.batch} for this key"
         ) from error
 
 
