@@ -276,3 +276,15 @@ async def test_a_cancelled_row_can_be_sent_again(
         result = await going.wait()
     assert (result.succeeded, result.failed) == (8, 0)
     assert endpoint.billed == {f"r{number}": 1 for number in range(8)}
+
+
+async def test_a_stop_by_a_control_message_leaves_the_batches(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
+    async with client_of(endpoint) as client, begun(client, out, 8) as going:
+        await trio.sleep(BATCH_TIME / 2)
+        answer = going._opened().control.stop()
+        result = await going.wait()
+    assert answer.message == "Stopping: what is being sent is finished; run its command again to continue."
+    assert result.going_on.startswith("2 batches with 8 rows go on at the endpoint.")
