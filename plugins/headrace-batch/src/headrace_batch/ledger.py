@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import platform
 from collections.abc import Set
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,15 @@ _PLAN = ("rows", "size", "digest", "path", "model", "endpoint", "round", "reserv
 
 
 class _Record(msgspec.Struct, omit_defaults=True):
-    """A line: the run, a planned part, a part that reached a stage, the cancelled rows of a part, that
-    its batch is lost, a limit that was learnt, or the time at which the run must finish.
+    """A line: the run, the place of this file, a planned part, a part that reached a stage, the cancelled rows
+    of a part, that its batch is lost, a limit that was learnt, or the time at which the run must finish.
 
     A plan with a stage is that of a batch that exists already.
     """
 
     run: str | None = None
     format: int | None = None
+    place: str | None = None
     part: int | None = None
     stage: Stage | None = None
     plan: dict[str, Any] | None = None
@@ -51,6 +53,7 @@ class LedgerContent:
 
     Attributes:
         run: The id of the run; None for an empty ledger.
+        place: Where the last session has used it.
         parts: The parts by number.
         limits: The limits that the endpoint taught: ``requests`` and ``bytes`` of a batch.
         finish_at: When the run must finish; None if no session was told.
@@ -58,6 +61,7 @@ class LedgerContent:
     """
 
     run: str | None = None
+    place: str | None = None
     parts: dict[int, Part] = attrs.field(factory=dict)
     limits: dict[str, int] = attrs.field(factory=dict)
     finish_at: datetime.datetime | None = None
@@ -67,6 +71,8 @@ class LedgerContent:
         """Apply a record."""
         if record.run is not None:
             self.run = record.run
+        if record.place is not None:
+            self.place = record.place
         if record.limits is not None:
             self.limits.update(record.limits)
         if record.finish_at is not None:
@@ -127,6 +133,8 @@ class Ledger:
         parts: The parts by number.
         limits: The limits that the endpoint taught.
         is_new: Whether there was no ledger.
+        is_copy: Whether it was copied, or is used on another machine than before. Then a session may have
+            made batches that it does not know.
 
     Raises:
         JournalError: The ledger is damaged, or belongs to another run.
@@ -146,6 +154,8 @@ class Ledger:
         self.parts: dict[int, Part] = self._content.parts
         self.limits: dict[str, int] = self._content.limits
         self._run = run
+        self._place = f"{platform.node()} {path.stat().st_ino}"
+        self.is_copy: bool = not self.is_new and self._content.place != self._place
 
     @property
     def has_batches(self) -> bool:
@@ -157,9 +167,11 @@ class Ledger:
         self._file.close()
 
     async def begin(self) -> None:
-        """Write the first line of a new ledger."""
+        """Note that a session uses this ledger, in the first line of a new one."""
         if self.is_new:
-            await self._write(_Record(run=self._run, format=_FORMAT))
+            await self._write(_Record(run=self._run, format=_FORMAT, place=self._place))
+        elif self.is_copy:
+            await self._write(_Record(place=self._place))
 
     async def plan(self, part: Part) -> None:
         """Add a part whose file is complete."""
