@@ -22,8 +22,8 @@ _PLAN = ("rows", "size", "digest", "path", "model", "endpoint", "round", "reserv
 
 
 class _Record(msgspec.Struct, omit_defaults=True):
-    """A line: the run, the place of this file, a planned part, a part that reached a stage, the cancelled rows
-    of a part, that its batch is lost, a limit that was learnt, or the time at which the run must finish.
+    """A line: the run, the place of this file, a planned part, a part that reached a stage, the cancelled
+    rows of a part, that its batch is lost, a limit that was learnt, or the time at which the run must finish.
 
     A plan with a stage is that of a batch that exists already.
     """
