@@ -207,7 +207,6 @@ class _Merge:
         return ids
 
     def _finish(self, row: WaitingRow, outcome: Outcome) -> ItemResult:
-        self.part.outstanding -= 1
         self._setup.drawn.unpark(row.item)
         return self._setup.result(row.item, outcome)
 
@@ -252,6 +251,7 @@ class _Merge:
         """Hand over the results that are ready."""
         results, self._results = self._results, []
         if results:
+            self.part.outstanding -= len(results)
             self._handle(results)
 
     def end(self) -> None:
