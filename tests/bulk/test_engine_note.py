@@ -9,11 +9,12 @@ from typing import Any
 import click
 import pytest
 
-from headrace import JournalError
+from headrace import InputError, JournalError
 from headrace.bulk import Journal
 from headrace.bulk.dropped_cost import dropped_cost
 from headrace.bulk.engine_note import engine_with_calls
 from headrace.bulk.fingerprints import read_fingerprints
+from headrace.bulk.report.output_reader import read_statistics
 from headrace.cli.main import cli
 from headrace.cli.option_names import CommandContext, with_options
 
@@ -78,3 +79,13 @@ def test_the_message_names_options_on_the_command_line(tmp_path: Path) -> None:
     message = with_options(str(caught.value), CommandContext(command, info_name="run"))
     assert "name it as --engine to fetch their results, pay twice with --keep-done, or begin a new" in message
     assert "=" not in message.removeprefix(str(out))
+
+
+def test_an_output_whose_calls_all_go_on_elsewhere_is_not_taken_for_another_file(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    left_by(out, "batch", True)
+    with pytest.raises(InputError, match="no finished item; calls of the engine batch may go on; run its"):
+        read_statistics(out)
+    left_by(out, "batch", False)
+    with pytest.raises(InputError, match="no finished item; name the --out of a headrace run"):
+        read_statistics(out)

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -161,6 +163,47 @@ def test_removing_failed_lines_keeps_the_bytes_of_the_others(tmp_path: Path) -> 
     assert not (tmp_path / "out.jsonl.new").exists()
 
 
+@pytest.mark.anyio
+async def test_lines_that_come_while_others_are_removed_have_their_turn_and_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.bulk.line_removal._PORTION", 1)
+    monkeypatch.setattr("headrace.bulk.done_index.FEWEST_LINES", 5)
+    monkeypatch.setattr("headrace.bulk.done_index._LINES_PER_BLOCK", 4)
+    with journal(tmp_path) as run:
+        run.append(list(range(20)), b"".join(line(index, failed=index % 2 == 1) for index in range(20)))
+    removed: list[str] = []
+    with journal(tmp_path) as run:
+        written = 20
+
+        async def remove() -> None:
+            removed.extend(await run.remove_beside_calls(run.has_failed))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(remove)
+            while not removed:
+                await anyio.lowlevel.checkpoint()
+                if not removed and written < 200:
+                    run.append([written], line(written, failed=written % 2 == 1))
+                    written += 1
+        assert written > 25
+        assert removed == [f"q{index}" for index in range(1, written, 2)]
+        assert all(run.was_removed(item(index)) for index in range(1, written, 2))
+        left = list(range(0, written, 2))
+        assert (run.done, run.failed) == (len(left), 0)
+        run.append([1], line(1))
+        await run.sync()
+    assert await anyio.Path(tmp_path / "out.jsonl").read_bytes() == b"".join(map(line, [*left, 1]))
+    with journal(tmp_path) as run:
+        assert (run.done, run.failed) == (len(left) + 1, 0)
+        assert all(run.is_done(item(index)) for index in [*left, 1])
+    assert sorted(os.listdir(tmp_path)) == [
+        "out.jsonl",
+        "out.jsonl.index",
+        "out.jsonl.journal",
+    ]
+
+
 def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
     with journal(tmp_path) as run:
         run.append([0], line(0, failed=True))
@@ -276,7 +319,7 @@ def test_removing_lines_on_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "File too large; its items are still in it" in done.stdout
     assert out.read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.jsonl.journal"]
+    assert sorted(os.listdir(tmp_path)) == ["out.jsonl", "out.jsonl.journal"]
 
 
 def test_no_run_starts_without_a_synced_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,8 +121,9 @@ class JournalMachine(RuleBasedStateMachine):
         removed = [each for each in self.lines if each[0] in chosen]
         assert len(self.journal.remove({f"q{index}" for index in chosen}.__contains__)) == len(removed)
         self.lines = [each for each in self.lines if each not in removed]
+        if removed:
+            self.known = dict(self.lines)
         for index, _ in removed:
-            self.known.pop(index, None)
             assert self.journal.was_removed(Item(index, 1, f"q{index}", {}))
 
     @rule(batches=st.lists(BATCH, max_size=3))
@@ -130,8 +131,6 @@ class JournalMachine(RuleBasedStateMachine):
         self.reopen()
         for batch in [*batches, []]:
             self.append(batch)
-            self.journal.note_session()
-            self.known = dict(self.lines)
             failed = {index for index, failed in self.lines if failed}
             assert set(self.journal.remove(self.journal.has_failed)) == {f"q{index}" for index in failed}
             self.lines = [each for each in self.lines if not each[1]]

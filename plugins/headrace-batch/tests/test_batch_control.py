@@ -35,10 +35,14 @@ def without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("anyio.to_thread.run_sync", run_at_once)
 
 
-def begun(client: headrace.Client, out: Path, number: int, kind: str = "single", **options: Any) -> Any:
+def begun(
+    client: headrace.Client, out: Path, number: int, kind: str = "single", only: Any = None, **options: Any
+) -> Any:
     """A run over so many rows, to be entered."""
     engine = BatchEngine(max_requests=4, **options)
-    return headrace.run(client, rows(number), out=out, id_column="id", engine=engine, **KINDS[kind][0])
+    return headrace.run(
+        client, rows(number), out=out, id_column="id", engine=engine, only=only, **KINDS[kind][0]
+    )
 
 
 async def until_failed(going: Any, number: int) -> None:
@@ -171,6 +175,67 @@ async def test_rows_in_a_batch_are_paid_and_their_answers_dropped(
     assert endpoint.billed.total() < 8 * KINDS[kind][2]  # those that the endpoint failed are not sent again
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_cancelled_row_stays_cancelled_when_the_run_is_continued(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, kind: str
+) -> None:
+    endpoint, out = ScriptedBatches(failures=0.3, seed=2), tmp_path / "out.jsonl"
+    cost = Cost(prices=PRICES, budget="1")
+    async with client_of(endpoint, [cost]) as client, begun(client, out, 8, kind) as going:
+        await trio.sleep(BATCH_TIME / 2)
+        await going.cancel(["r0", "r1"])
+        await going.cancel(["r2", "r3", "r4"])
+        going.stop()
+        assert (await going.wait()).failed == 0
+    async with client_of(endpoint, [Cost(prices=PRICES)]) as client:
+        async with begun(client, out, 8, kind) as going:
+            result = await going.wait()
+        assert errors_of(out) == dict.fromkeys(["r0", "r1", "r2", "r3", "r4"], "cancelled")
+        assert (result.succeeded, result.failed) == (3, 5)
+        assert set(endpoint.billed.values()) == {1}
+        spent = sum(Decimal(str(each["headrace"].get("cost", 0))) for each in lines_of(out).values())
+        assert spent == endpoint.billed.total() * ROW_COST
+        async with begun(client, out, 8, kind, only="failed") as going:
+            assert (await going.wait()).done == 8
+    assert errors_of(out) == {}
+
+
+async def test_cancelled_rows_of_a_part_that_was_not_sent_are_not_sent_by_the_next_session(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out = ScriptedBatches(max_enqueued=4), tmp_path / "out.jsonl"
+    async with client_of(endpoint) as client:
+        async with begun(client, out, 11, max_tokens=60) as going:
+            await trio.sleep(BATCH_TIME / 2)
+            done = await going.cancel(["r10", "r5"])
+            assert done.message == "Fail when their turn comes: r10, r5."
+            going.stop()
+            await going.wait()
+        async with begun(client, out, 11, max_tokens=60) as going:
+            await going.wait()
+    assert errors_of(out) == dict.fromkeys(["r5", "r10"], "cancelled")
+    assert endpoint.billed == {f"r{number}": 1 for number in range(11) if number not in {5, 10}}
+
+
+async def test_a_cancelled_row_that_has_failed_is_sent_again_beside_rows_of_its_batch_that_are_left(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
+    async with client_of(endpoint) as client:
+        async with begun(client, out, 4) as going:
+            await trio.sleep(BATCH_TIME / 2)
+            await going.cancel(["r0"])
+            going.stop()
+            await going.wait()
+        async with begun(client, out, 4, only=["r0", "r1"]) as going:
+            result = await going.wait()
+        assert (result.succeeded, result.failed) == (1, 1)
+        async with begun(client, out, 4, only="failed") as going:
+            result = await going.wait()
+        assert (result.succeeded, result.failed) == (3, 0)
+    assert endpoint.billed == {f"r{number}": 1 for number in range(4)}
+
+
 async def test_rows_that_are_in_no_batch_yet_are_not_sent(
     autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:
@@ -211,3 +276,15 @@ async def test_a_cancelled_row_can_be_sent_again(
         result = await going.wait()
     assert (result.succeeded, result.failed) == (8, 0)
     assert endpoint.billed == {f"r{number}": 1 for number in range(8)}
+
+
+async def test_a_stop_by_a_control_message_leaves_the_batches(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
+    async with client_of(endpoint) as client, begun(client, out, 8) as going:
+        await trio.sleep(BATCH_TIME / 2)
+        answer = going._opened().control.stop()
+        result = await going.wait()
+    assert answer.message == "Stopping: what is being sent is finished; run its command again to continue."
+    assert result.going_on.startswith("2 batches with 8 rows go on at the endpoint.")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headrace
@@ -246,6 +246,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(error=JSON | st.fixed_dictionaries({"message": JSON, "code": JSON}))
 def test_no_form_of_an_error_loses_a_row(error: Any) -> None:
     found = read_result_line(json.dumps({"custom_id": "r1", "response": None, "error": error}).encode())

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headrace
@@ -83,6 +83,7 @@ def test_each_stage_has_a_next_step() -> None:
     assert set(NEXT_STEP) == set(Stage)
 
 
+@settings(deadline=None)
 @given(before=st.integers(0, 300), length=st.integers(0, 300), size=st.integers(0, 200))
 def test_slices_of_an_upload_are_those_of_the_whole_form(
     tmp_path_factory: pytest.TempPathFactory, before: int, length: int, size: int
@@ -97,6 +98,7 @@ def test_slices_of_an_upload_are_those_of_the_whole_form(
     path.unlink()
 
 
+@settings(deadline=None)
 @given(id=st.text(min_size=1, max_size=100))
 def test_custom_ids_are_short_and_lines_can_be_read_back(id: str) -> None:
     custom_id = custom_id_of(id)

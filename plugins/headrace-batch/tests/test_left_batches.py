@@ -19,7 +19,6 @@ from headrace_batch.ledger import LEDGER, read_ledger
 from headrace_batch.observed_run import left_by_fresh
 from headrace_batch.part import Stage
 from headrace_batch.part_file import PartWriter
-from headrace_batch.part_steps import BatchMissing
 from headrace_cost import Cost
 from scripted_batches import Accident, Killed, ScriptedBatches
 
@@ -79,20 +78,6 @@ async def test_parts_with_long_ids_are_settled_by_a_later_session(
 def stages_of(out: Path) -> set[Stage]:
     [folder] = out.parent.glob(f"{out.name}.batch-*")
     return {part.stage for part in read_ledger(folder / LEDGER).parts.values()}
-
-
-async def test_a_batch_that_the_endpoint_lost_is_named_with_ways_to_go_on(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", "headrace")
-    endpoint, out = ScriptedBatches(), tmp_path / "out.jsonl"
-    await run(endpoint, out, rows(4), BatchEngine(max_requests=2, detach=True))
-    endpoint.batches.clear()
-    ways = r"part \d: https://batches.test/v1 has no batch .* without engine= and with keep_done"
-    with pytest.raises(BatchMissing, match=ways):  # one error, although both parts have it
-        await run(endpoint, out, rows(4))
-    assert "go on at the endpoint" not in caplog.text
-    assert (await run(endpoint, out, rows(4), None, keep_done=True)).succeeded == 4
 
 
 async def test_parts_that_fail_at_once_have_one_error(

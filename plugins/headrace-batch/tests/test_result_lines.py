@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace_batch.result_lines import FileReport, split_lines
@@ -31,6 +31,7 @@ def run(parts: list[bytes], report: FileReport) -> list[bytes]:
     return found
 
 
+@settings(deadline=None)
 @given(
     lines=st.lists(st.sampled_from([b"", b"  ", b'{"custom_id":"a"}', b"no JSON"])), size=st.integers(1, 9)
 )

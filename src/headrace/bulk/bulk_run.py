@@ -231,6 +231,7 @@ class BulkRun:
             summary.stopped_by = error
         finally:
             summary.elapsed = anyio.current_time() - started
+            summary.going_on = getattr(executor, "going_on", "")
             self.ended = True
             self._input.count()
             await self.results.sync()

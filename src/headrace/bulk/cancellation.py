@@ -68,7 +68,7 @@ async def cancel_items(
     wanted = set(others).difference(found.unknown)
     unsent, sent = set[str](), set[str]()
     if hasattr(executor, "cancel_parked"):
-        unsent, sent = executor.cancel_parked(wanted)
+        unsent, sent = await executor.cancel_parked(wanted)
     drawn = feed.cancel(wanted - unsent - sent, in_flight=cancel is not None)
     drawn_ids = {item.id for item in drawn}
     for id in ids:

@@ -27,33 +27,33 @@ class DonePrefix:
 
     def __init__(self, source: TaskInput, journal: ResultStore) -> None:
         self._source = source
-        self._index = journal.index if isinstance(journal, Journal) else None
+        self._journal = journal if isinstance(journal, Journal) else None
         self._reader: PrefixReader | None = None
         self.size: int = 0
-        if self._index is not None and isinstance(source, Source):
+        if self._journal is not None and isinstance(source, Source):
             self._reader = source.prefix_reader()
 
     def items_after(self) -> Iterator[Item]:
         """The items after the beginning; all items if there is none."""
-        if self._index is None or self._reader is None:
+        if self._journal is None or self._reader is None:
             return iter(self._source.items())
         assert isinstance(self._source, Source)
-        known = self._index.described.prefix
+        known = self._journal.index.described.prefix
         if known is not None and known != self._prefix(known.index, known.line):
             self._reader = self._source.prefix_reader()
-            known = self._index.described.prefix = None
+            known = self._journal.index.described.prefix = None
         self.size = 0 if known is None else known.index
         return self._source.items_after(known)
 
     def extend(self, index: int, line: int) -> None:
         """Note that all items before one are done: the item's position, and its line."""
-        if self._index is None or self._reader is None:
+        if self._journal is None or self._reader is None:
             return
         found = self._prefix(index, line)
         if found is None:
             self._reader = None
         elif found.size >= SHORTEST:
-            self._index.described.prefix = found
+            self._journal.index.described.prefix = found
 
     def _prefix(self, index: int, line: int) -> TextPrefix | None:
         assert self._reader is not None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from headrace.bulk.output_path import sidecar_of
 from headrace.bulk.run_lock import LARGEST_SIDECAR, append_record
 from headrace.errors import JournalError
 
@@ -21,7 +22,19 @@ class _EngineNote(msgspec.Struct):
 
 def engine_with_calls(sidecar: int) -> str | None:
     """The engine of which calls may go on, from the sidecar's descriptor."""
-    for record in reversed(os.pread(sidecar, LARGEST_SIDECAR, 0).split(b"\n")[:-1]):
+    return _engine_in(os.pread(sidecar, LARGEST_SIDECAR, 0))
+
+
+def engine_left_by(out: str | os.PathLike[str]) -> str | None:
+    """The engine of which calls may go on for an output, also if a run writes to it."""
+    try:
+        return _engine_in(sidecar_of(out).read_bytes())
+    except OSError:
+        return None
+
+
+def _engine_in(written: bytes) -> str | None:
+    for record in reversed(written.split(b"\n")[:-1]):
         try:
             return msgspec.json.decode(record, type=_EngineNote).engine_with_calls
         except msgspec.DecodeError:

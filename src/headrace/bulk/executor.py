@@ -77,18 +77,20 @@ class Executor(Protocol):
 
     An executor may also have ``async unfinished() -> UnfinishedCalls``, by which a stopping run reports what
     its calls in flight wait for. One whose calls go on without this process has ``stop()``: it is called when
-    the run must stop, and ``work`` then soon raises `RunDetached`. ``status``, a text, is shown with the
-    progress of the run.
+    the run must stop, and ``work`` then soon raises `RunDetached`. Its ``going_on``, a text, says what goes
+    on and how to continue, for a run that ends before. ``status``, a text, is shown with the progress of the
+    run.
 
     What can be changed while a run goes on depends on further members: ``max_in_flight``, the most calls in
     flight, can be set; ``pause()`` and ``resume()`` replace those of the run, if an executor must not be
     starved of items; ``set_limit(name, value)`` gets the limits of policies, if calls are made elsewhere;
     ``async cancel(indexes)`` cancels the calls of items that are in flight.
 
-    An executor that parks items (see `DrawnItems`) may have ``cancel_parked(ids)``: of these ids, it lets the
-    parked ones fail with a `CallCancelled`, and returns those that are not sent and those whose answers it
-    drops when they come. One whose calls take hours may have ``draw_again(items)``, so that failed items are
-    sent again beside them: it draws further items. If its work is ending, it leaves them for the next pass.
+    An executor that parks items (see `DrawnItems`) may have ``async cancel_parked(ids)``: of these ids, it
+    lets the parked ones fail with a `CallCancelled`, and returns those that are not sent and those whose
+    answers it drops when they come. One whose calls take hours may have ``draw_again(items)``, so that failed
+    items are sent again beside them: it draws further items. If its work is ending, it leaves them for the
+    next pass.
     """
 
     @property

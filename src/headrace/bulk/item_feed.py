@@ -111,8 +111,8 @@ class ItemFeed:
             self._calls.ids -= ids
 
     def items_again(self) -> Any:
-        """The items of `add_again`, for an executor that has drawn all others: an iterator like `items`."""
-        return self._async_items_again() if self._is_async else self._items_again()
+        """The items of `add_again`, for an executor that has drawn all others: an async iterator."""
+        return self._async_items_again()
 
     def add_call(self, work_item: WorkItem) -> None:
         """Add the next call of a row that was drawn; it is drawn in the next pass."""

@@ -9,14 +9,16 @@ torn line: it is removed and its item is sent again. Any other foreign line is r
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
+import anyio.to_thread
+from anyio.lowlevel import checkpoint
 
 from headrace._support.lenient_json import NOT_JSON
 from headrace.bulk.done_index import DONE, ENTRY_SIZE, FAILED, REMOVED, DoneIndex, entry_of
@@ -26,7 +28,8 @@ from headrace.bulk.fingerprints import note_first_index
 from headrace.bulk.id_table import IdTable
 from headrace.bulk.item_result import ItemResult
 from headrace.bulk.line_file import LineFile
-from headrace.bulk.output_line import decode_entries, decode_entry
+from headrace.bulk.line_removal import LineRemoval
+from headrace.bulk.output_line import JournalEntry, decode_entry
 from headrace.bulk.output_path import cannot_be_written, check_output, index_of, real_path, sidecar_of
 from headrace.bulk.run_lock import lock_file, lock_run, run_id
 from headrace.bulk.sources import Item
@@ -34,9 +37,6 @@ from headrace.errors import JournalError
 
 if TYPE_CHECKING:
     from headrace.bulk.steps.steps_journal import StepsJournal
-
-_LINES_AT_ONCE = 1 << 20
-"""Bytes of lines that are decoded together."""
 
 _UNKNOWN = 0
 """The digest of a line that has none."""
@@ -171,24 +171,10 @@ class Journal:
         self.spent += found.spent
         self._read_to = found.size
 
-    def note_session(self) -> None:
-        """Note the lines that were written since the journal was entered.
-
-        The lowest index stays: the rows of this session keep their numbers.
-
-        Raises:
-            OSError: The output cannot be read.
-        """
-        with self._real.open("rb") as file:
-            file.seek(self._read_to)
-            while lines := file.readlines(_LINES_AT_ONCE):
-                entries = decode_entries(b"".join(lines))
-                for entry in entries:
-                    state = FAILED if entry.failed else DONE
-                    self.failed += entry.failed
-                    self._entries.set(entry.custom_id, entry_of(entry.digest, state))
-            self._read_to = file.tell()
-        self._is_new = False
+    def _note_entry(self, entry: JournalEntry) -> None:
+        """Note a line that was written since the journal was entered."""
+        self.failed += entry.failed
+        self._entries.set(entry.custom_id, entry_of(entry.digest, FAILED if entry.failed else DONE))
 
     def _note(self, raw: bytes) -> str | None:
         """Note a line of an earlier session; returns what is wrong with it, None if it is right."""
@@ -235,52 +221,59 @@ class Journal:
         Raises:
             JournalError: The new file cannot be written; the old one is unchanged.
         """
+        with self._removal(chosen) as removal:
+            while removal.copy_some():
+                pass
+            removal.sync()
+            return self._replace(removal)
+
+    async def remove_beside_calls(self, chosen: Callable[[str], bool]) -> list[str]:
+        """As `remove`, for a run whose lines are written meanwhile: in portions, between other tasks."""
+        with self._removal(chosen) as removal:
+            while removal.copy_some():
+                await checkpoint()
+            await anyio.to_thread.run_sync(removal.sync)
+            removed = self._replace(removal)
+            self._file.note_unsynced()  # what came during the sync
+            return removed
+
+    @contextmanager
+    def _removal(self, chosen: Callable[[str], bool]) -> Iterator[LineRemoval]:
+        def is_chosen(entry: JournalEntry, end: int) -> bool:
+            if end > self._read_to:
+                self._note_entry(entry)
+                self._read_to = end
+            return chosen(entry.custom_id)
+
         self._file.check_in_place()
-        fresh = self._real.with_name(self._real.name + ".new")
         try:
-            removed, cost = self._write_without(chosen, fresh)
-            if not removed:
-                fresh.unlink()
-                return []
-            # Before the rename: a crash in between counts these costs twice, but does not lose them.
-            record_dropped_cost(self._lock, dropped_cost(self._lock) + cost)
-            os.replace(fresh, self._real)
+            with closing(LineRemoval(self._real, index_of(self.path), is_chosen)) as removal:
+                yield removal
         except OSError as error:
-            fresh.unlink(missing_ok=True)
             raise JournalError(
                 f"{self.path}: {error.strerror}; its items are still in it, nothing was lost"
             ) from error
+
+    def _replace(self, removal: LineRemoval) -> list[str]:
+        """Put the copy in the place of the output; returns the ids of the removed lines."""
+        removal.finish()
+        self.index = removal.index
+        if not removal.removed:
+            return []
+        # Before the rename: a crash in between counts these costs twice, but does not lose them.
+        record_dropped_cost(self._lock, dropped_cost(self._lock) + removal.cost)
+        os.replace(removal.copy, self._real)
         with ExitStack() as opened:
             old, self._file = self._file, self._open_output(opened)
             opened.pop_all()
         old.close()
         self._is_new = False
         self._read_to = self.index.described.size
-        for id in removed:
+        for id in removal.removed:
             self.failed -= self.has_failed(id)
             self._entries.set(id, entry_of(_UNKNOWN, REMOVED))
-        self.done -= len(removed)
-        return removed
-
-    def _write_without(self, chosen: Callable[[str], bool], fresh: Path) -> tuple[list[str], Decimal]:
-        """Write the lines to keep; returns the ids of the others, and their cost."""
-        removed: list[str] = []
-        cost = Decimal(0)
-        with self._real.open("rb") as old, fresh.open("wb") as new:
-            os.chmod(fresh, 0o600)
-            self.index.restart()
-            for raw in old:
-                line = decode_entry(raw)
-                if chosen(line.custom_id):
-                    removed.append(line.custom_id)
-                    cost += line.spent
-                else:
-                    new.write(raw)
-                    self.index.add(raw, [line])
-            new.flush()
-            os.fsync(new.fileno())
-        self.index.write()
-        return removed, cost
+        self.done -= len(removal.removed)
+        return removal.removed
 
     def note_calls(self, may_go_on: bool) -> None:
         """Note durably whether calls of the session's engine may go on when this process has ended.

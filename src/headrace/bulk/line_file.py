@@ -104,6 +104,10 @@ class LineFile:
             )
             raise self._broken from error
 
+    def note_unsynced(self) -> None:
+        """Note that the file has lines that another descriptor has written and not synced."""
+        self._dirty = True
+
     async def sync(self) -> bool:
         """Sync the written lines to the disk, so that they survive a crash of the machine.
 

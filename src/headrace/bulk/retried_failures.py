@@ -133,10 +133,11 @@ class RetriedFailures:
         else:
             assert isinstance(self._journal, Journal)
             async with self._journal.turn:
-                # Results may come while a thread works, so beside calls the event loop is held up: by one
-                # or two seconds for a million lines. Then nothing else is waited for by calls of hours.
-                work = self._remove_lines
-                removed = work() if beside_calls else await anyio.to_thread.run_sync(work)
+                if beside_calls:
+                    removed = set(await self._journal.remove_beside_calls(self._is_chosen))
+                    self._calls.note_session()  # what came in the meantime
+                else:
+                    removed = await anyio.to_thread.run_sync(self._remove_lines)
         assert self._check is not None
         self._calls.forget_failed()
         self._check.done -= self._check.failed
@@ -145,14 +146,14 @@ class RetriedFailures:
         return removed
 
     def _remove_lines(self) -> set[str]:
-        journal, check = self._journal, self._check
+        journal = self._journal
         self._calls.note_session()  # what came in the meantime
         if isinstance(journal, MemoryJournal):
             return journal.remove_failed()
         assert isinstance(journal, Journal)
-        assert check is not None
-        try:
-            journal.note_session()
-        except OSError as error:
-            raise JournalError(f"{journal.path}: {error.strerror}") from error
-        return set(journal.remove(lambda id: journal.has_failed(id) and id in check))
+        return set(journal.remove(self._is_chosen))
+
+    def _is_chosen(self, id: str) -> bool:
+        assert isinstance(self._journal, Journal)
+        assert self._check is not None
+        return self._journal.has_failed(id) and id in self._check

@@ -112,6 +112,8 @@ class Summary:
         latencies: Seconds of each answered call, including waits and retries.
         waiting: Why nothing is sent now; empty while calls are sent.
         stopped_by: The error that ended the session early, or the word "interrupt"; None otherwise.
+        going_on: What goes on without this process after the session, and how to continue; empty if nothing
+            does.
         steps: What became of each step of a job with steps, by its name; empty without steps.
         samples: What became of the answers of a run with samples; None without samples.
     """
@@ -133,6 +135,7 @@ class Summary:
     latencies: LatencyHistogram = attrs.field(factory=LatencyHistogram)
     waiting: str = ""
     stopped_by: HeadraceError | str | None = None
+    going_on: str = ""
     steps: Mapping[str, StepCounts] = attrs.field(factory=dict, kw_only=True)
     samples: SampleCounts | None = attrs.field(default=None, kw_only=True)
     _groups: dict[tuple[str, int | None, str | None], FailureGroup] = attrs.field(factory=dict, init=False)
@@ -266,6 +269,7 @@ class Summary:
         copy.total, copy.counted = self.total, self.counted
         copy.done_before, copy.failed_before = self.done_before, self.failed_before
         copy.elapsed, copy.waiting, copy.stopped_by = self.elapsed, self.waiting, self.stopped_by
+        copy.going_on = self.going_on
         copy.steps = {name: attrs.evolve(counts) for name, counts in self.steps.items()}
         copy.samples = None if self.samples is None else attrs.evolve(self.samples)
         copy.merge(self)

@@ -67,6 +67,8 @@ def _stop_sentence(summary: Summary, *, resumable: bool) -> str:
     why = ""
     if summary.stopped_by != "interrupt":
         why = f"Stopped: {with_options(str(summary.stopped_by), click.get_current_context())}. "
+    if summary.going_on:
+        return why + summary.going_on
     at_least = "" if summary.counted else "At least "
     left = f"{at_least}{summary.left:,} of {summary.total:,} items are left unsent"
     # The error of a changed input says itself how to continue.

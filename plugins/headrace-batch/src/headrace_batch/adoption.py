@@ -169,3 +169,5 @@ async def keep_rest(part: Part, ledger: Ledger, has_left: Callable[[str], bool])
         batch=part.batch,
     )
     await ledger.adopt(rest)
+    if part.cancelled:
+        await ledger.cancel(rest, part.cancelled)

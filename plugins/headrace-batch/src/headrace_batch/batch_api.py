@@ -32,6 +32,7 @@ class BatchApi(Protocol):
     async def upload(self, path: Path, name: str) -> str: ...
     async def find_files(self, name: str) -> list[str]: ...
     async def is_processed(self, file: str) -> bool: ...
+    async def has_file(self, id: str) -> bool: ...
     async def delete_file(self, id: str) -> None: ...
     async def create(
         self, file: str, path: str, model: str | None, marks: Mapping[str, str]
@@ -93,6 +94,16 @@ class EndpointApi:
                 raise
             return True  # it was deleted, and the create finds out
         return is_processed(reply.body)
+
+    async def has_file(self, id: str) -> bool:
+        """Whether there is such a file for this key."""
+        try:
+            await self._calls.send(Request(None, f"/files/{id}", "GET"))
+        except StatusError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
 
     async def delete_file(self, id: str) -> None:
         """Delete a file; one that does not exist is deleted already."""

@@ -18,6 +18,8 @@ def not_sent() -> CallCancelled:
 class CancelledRows:
     """The cancelled rows until they fail, and the parts in which they are.
 
+    The ledger knows them, so that they stay cancelled in later sessions.
+
     Args:
         rows: The rows that wait, by part.
         ledger: The ledger of the run.
@@ -26,24 +28,29 @@ class CancelledRows:
     def __init__(self, rows: WaitingRows, ledger: Ledger) -> None:
         self._rows = rows
         self._ledger = ledger
-        self._ids: set[str] = set()
-        self._parts: set[int] = set()
+        self._ids: set[str] = set().union(*(part.cancelled for part in ledger.parts.values() if part.is_open))
+        self._unplanned: set[int] = set()
 
-    def add(self, ids: Set[str]) -> tuple[set[str], set[str]]:
+    async def add(self, ids: Set[str]) -> tuple[set[str], set[str]]:
         """Cancel those of the rows with these ids that are in parts.
 
         Returns:
             The ids of rows that are in no batch, and those of rows whose batch goes on.
         """
         unsent, sent = set[str](), set[str]()
-        for number, found in self._rows.find(ids).items():
+        found = self._rows.find(ids)
+        for number, there in found.items():
             part = self._ledger.parts.get(number)
             if part is not None and part.at_endpoint:
-                sent |= found
+                sent |= there
             else:
-                unsent |= found
-                self._parts.add(number)
+                unsent |= there
         self._ids |= unsent | sent
+        for number, there in found.items():
+            if (part := self._ledger.parts.get(number)) is None:
+                self._unplanned.add(number)
+            else:
+                await self._ledger.cancel(part, part.cancelled | there)
         return unsent, sent
 
     def take(self, id: str) -> bool:
@@ -53,6 +60,11 @@ class CancelledRows:
         self._ids.remove(id)
         return True
 
+    async def note_failed(self, part: Part) -> None:
+        """Note which of the cancelled rows of a part have failed: these may be sent again."""
+        if failed := part.cancelled - self._ids:
+            await self._ledger.cancel(part, part.cancelled - failed)
+
     def are_in(self, part: Part) -> bool:
-        """Whether rows of a part were cancelled before it was in a batch; the others need another part."""
-        return part.number in self._parts
+        """Whether a part has cancelled rows; before it is in a batch, the others need another part."""
+        return part.number in self._unplanned or not part.cancelled.isdisjoint(self._ids)

@@ -64,7 +64,8 @@ def cancel(out: str) -> None:
 
     async def cancel_all(run: ObservedRun) -> None:
         number = await run.cancel()
-        click.echo(f"{number:,} {'batch is' if number == 1 else 'batches are'} being cancelled.")
+        are = "batch is" if number == 1 else "batches are"
+        click.echo(f"{number:,} {are} being cancelled." if number else "No batch is running.")
 
     _observe(out, cancel_all)
 

@@ -13,7 +13,8 @@ import anyio.lowlevel
 
 from headrace import HeadraceError, RunDetached
 from headrace.bulk import ResultHandler, WorkItem
-from headrace.plugins import task_group
+from headrace.plugins import format_count, task_group
+from headrace_batch.live_parts import batches, describe_going_on, describe_left, describe_progress
 from headrace_batch.merging import PartMerger
 from headrace_batch.one_error import one_error
 from headrace_batch.part import Part
@@ -58,12 +59,13 @@ class BatchExecutor:
 
     @property
     def status(self) -> str:
-        """How many batches there are, and how far they are."""
-        live = self._live()
-        if not live:
-            return ""
-        finished, rows = sum(part.done for part in live), sum(part.rows for part in live)
-        return f"{_batches(live)}, {finished:,}/{rows:,} finished there"
+        """How many batches there are, how far they are, and what the session does with them."""
+        return describe_progress(self._ledger.parts.values())
+
+    @property
+    def going_on(self) -> str:
+        """What goes on without this process, and how to continue."""
+        return describe_left(self._ledger.parts.values(), self._setup.out)
 
     def _live(self) -> list[Part]:
         return [part for part in self._ledger.parts.values() if part.at_endpoint]
@@ -73,9 +75,9 @@ class BatchExecutor:
         self._signals.stopping.set()
         self._schedule.note_change()
 
-    def cancel_parked(self, ids: Set[str]) -> tuple[set[str], set[str]]:
+    async def cancel_parked(self, ids: Set[str]) -> tuple[set[str], set[str]]:
         """Let the rows of parts with these ids fail; see `CancelledRows.add`."""
-        return self._session.cancelled.add(ids)
+        return await self._session.cancelled.add(ids)
 
     def pause(self) -> None:
         """Make no new batches; those at the endpoint go on, and their results are fetched."""
@@ -112,7 +114,7 @@ class BatchExecutor:
                 group.cancel_scope.cancel()
         except HeadraceError as error:
             if self._live() and not isinstance(error, (RunDetached, BatchMissing)):
-                going_on = self._going_on()
+                going_on = describe_going_on(self._ledger.parts.values())
                 self._setup.notify(f"{going_on} Run the same command again when this is mended:")
             raise
         finally:
@@ -131,12 +133,10 @@ class BatchExecutor:
             finally:
                 self._takes_rows = False
         await settle_ended(self._ledger, self._session.open_rows, self._setup.sync)
+        if not self._signals.stopping.is_set():
+            self._session.lost.check()
         if self._live() and (self._signals.stopping.is_set() or self._options.detach):
-            raise RunDetached(
-                f"{self._going_on()} Run the same command again to fetch their results, or cancel them with: "
-                f"headrace batch cancel {self._setup.out}",
-                interrupted=self._signals.stopping.is_set(),
-            )
+            raise RunDetached(self.going_on, interrupted=self._signals.stopping.is_set())
         self._tell_of_kept_parts()
 
     def _tell_of_kept_parts(self) -> None:
@@ -146,16 +146,10 @@ class BatchExecutor:
         if kept:
             have = "has" if len(kept) == 1 else "have"
             self._setup.notify(
-                f"{_batches(kept)} {have} {_rows(rows)} that this session does not have; a session that has "
-                "them gets the results. Until then, a session without the engine batch is refused, unless it "
-                "keeps what is done (keep_done, --keep-done)."
+                f"{batches(len(kept))} {have} {format_count(rows, 'row')} that "
+                "this session does not have; a session that has them gets the results. Until then, a session "
+                "without the engine batch is refused, unless it keeps what is done (keep_done, --keep-done)."
             )
-
-    def _going_on(self) -> str:
-        live = self._live()
-        rows = sum(part.outstanding or part.rows for part in live)
-        go = "goes" if len(live) == 1 else "go"
-        return f"{_batches(live)} with {_rows(rows)} {go} on at the endpoint."
 
     async def _follow(self) -> None:
         """Send what was drawn, until nothing is left to send and to wait for, or the session leaves."""
@@ -246,11 +240,3 @@ class BatchExecutor:
 
 def _seconds_until(end: datetime.datetime) -> float:
     return (end - datetime.datetime.now(datetime.UTC)).total_seconds()
-
-
-def _batches(live: list[Part]) -> str:
-    return f"{len(live):,} batch{'' if len(live) == 1 else 'es'}"
-
-
-def _rows(number: int) -> str:
-    return f"{number:,} row{'' if number == 1 else 's'}"

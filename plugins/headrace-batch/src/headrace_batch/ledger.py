@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import platform
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +22,23 @@ _PLAN = ("rows", "size", "digest", "path", "model", "endpoint", "round", "reserv
 
 
 class _Record(msgspec.Struct, omit_defaults=True):
-    """A line: the run, a planned part, a part that reached a stage, a limit that was learnt, or the time at
-    which the run must finish.
+    """A line: the run, the place of this file, a planned part, a part that reached a stage, the cancelled
+    rows of a part, that its batch is lost, a limit that was learnt, or the time at which the run must finish.
 
     A plan with a stage is that of a batch that exists already.
     """
 
     run: str | None = None
     format: int | None = None
+    place: str | None = None
     part: int | None = None
     stage: Stage | None = None
     plan: dict[str, Any] | None = None
     file: str | None = None
     batch: str | None = None
     refused: str | None = None
+    cancelled: list[str] | None = None
+    lost: bool | None = None
     limits: dict[str, int] | None = None
     finish_at: datetime.datetime | None = None
 
@@ -48,6 +53,7 @@ class LedgerContent:
 
     Attributes:
         run: The id of the run; None for an empty ledger.
+        place: Where the last session has used it.
         parts: The parts by number.
         limits: The limits that the endpoint taught: ``requests`` and ``bytes`` of a batch.
         finish_at: When the run must finish; None if no session was told.
@@ -55,6 +61,7 @@ class LedgerContent:
     """
 
     run: str | None = None
+    place: str | None = None
     parts: dict[int, Part] = attrs.field(factory=dict)
     limits: dict[str, int] = attrs.field(factory=dict)
     finish_at: datetime.datetime | None = None
@@ -64,6 +71,8 @@ class LedgerContent:
         """Apply a record."""
         if record.run is not None:
             self.run = record.run
+        if record.place is not None:
+            self.place = record.place
         if record.limits is not None:
             self.limits.update(record.limits)
         if record.finish_at is not None:
@@ -75,6 +84,10 @@ class LedgerContent:
             self.parts[record.part] = Part(
                 number=record.part, stage=stage, file=record.file, batch=record.batch, **record.plan
             )
+        elif record.cancelled is not None:
+            self.parts[record.part].cancelled = set(record.cancelled)
+        elif record.lost is not None:
+            self.parts[record.part].lost = record.lost
         elif record.stage is not None:
             changes = {name: getattr(record, name) for name in ("file", "batch", "refused")}
             known = {name: value for name, value in changes.items() if value is not None}
@@ -120,6 +133,8 @@ class Ledger:
         parts: The parts by number.
         limits: The limits that the endpoint taught.
         is_new: Whether there was no ledger.
+        is_copy: Whether it was copied, or is used on another machine than before. Then a session may have
+            made batches that it does not know.
 
     Raises:
         JournalError: The ledger is damaged, or belongs to another run.
@@ -139,6 +154,8 @@ class Ledger:
         self.parts: dict[int, Part] = self._content.parts
         self.limits: dict[str, int] = self._content.limits
         self._run = run
+        self._place = f"{platform.node()} {path.stat().st_ino}"
+        self.is_copy: bool = not self.is_new and self._content.place != self._place
 
     @property
     def has_batches(self) -> bool:
@@ -150,9 +167,11 @@ class Ledger:
         self._file.close()
 
     async def begin(self) -> None:
-        """Write the first line of a new ledger."""
+        """Note that a session uses this ledger, in the first line of a new one."""
         if self.is_new:
-            await self._write(_Record(run=self._run, format=_FORMAT))
+            await self._write(_Record(run=self._run, format=_FORMAT, place=self._place))
+        elif self.is_copy:
+            await self._write(_Record(place=self._place))
 
     async def plan(self, part: Part) -> None:
         """Add a part whose file is complete."""
@@ -197,6 +216,15 @@ class Ledger:
             return known
         await self._write(_Record(finish_at=next_end))
         return next_end
+
+    async def cancel(self, part: Part, ids: Set[str]) -> None:
+        """Note that these rows of a part are cancelled, and no others; durable when this returns."""
+        await self._write(_Record(part=part.number, cancelled=sorted(ids)))
+
+    async def note_lost(self, part: Part, is_lost: bool) -> None:
+        """Note whether the batch of a part, or its results, are not at the endpoint."""
+        if is_lost is not part.lost:
+            await self._write(_Record(part=part.number, lost=is_lost))
 
     async def learn(self, name: str, limit: int) -> None:
         """Note a limit of the endpoint."""

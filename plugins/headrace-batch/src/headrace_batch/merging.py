@@ -11,7 +11,7 @@ import anyio.lowlevel
 import attrs
 import msgspec
 
-from headrace import CallCancelled, CallError, Headers, HeadraceError, Outcome, Reply, Request
+from headrace import CallCancelled, CallError, Headers, HeadraceError, Outcome, Reply, Request, StatusError
 from headrace.bulk import IdTable, ItemResult, ResultHandler, WorkItem
 from headrace_batch.batch_api import PartEndpoint
 from headrace_batch.dialect import BatchView
@@ -28,7 +28,13 @@ _TOGETHER = 64
 _MOST_SHORT_DOWNLOADS = 3
 """Downloads that may lack lines before the rows without a line count as not executed."""
 
+_NOT_FOUND = 404
+
 _DOWNLOAD_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
+
+
+class ResultsMissing(Exception):
+    """The endpoint does not have a file with results of a batch; the part is among the lost ones."""
 
 
 @attrs.define
@@ -97,6 +103,10 @@ class PartMerger:
                 await merge.read_files(batch, report)
             except CallError as error:
                 merge.flush()
+                if isinstance(error, StatusError) and error.status == _NOT_FOUND:
+                    if await self._session.lost.note(merge.part, "results"):
+                        return report
+                    raise ResultsMissing from error
                 pause = min(_DOWNLOAD_PAUSE * 2 ** (downloads - 1), _LONGEST_PAUSE)
                 await wait_after(error, pause, downloads, f"fetch the results of batch {batch.id}")
                 continue
@@ -139,7 +149,7 @@ class _Merge:
         self._setup, self._money = session.setup, session.money
         self._rows = RowsById(session.rows.take(part.number))
         self._handle = handle
-        self._part = part
+        self.part = part
         self._calls = endpoint.calls
         self._content = endpoint.api.content
         self._seconds = seconds
@@ -192,12 +202,11 @@ class _Merge:
     def _ids(self) -> IdTable:
         """The ids of all rows of the part."""
         ids = IdTable(0)
-        for custom_id, _ in lines_of(part_path(self._session.ledger.folder, self._part.number)):
+        for custom_id, _ in lines_of(part_path(self._session.ledger.folder, self.part.number)):
             ids.set(custom_id, b"")
         return ids
 
     def _finish(self, row: WaitingRow, outcome: Outcome) -> ItemResult:
-        self._part.outstanding -= 1
         self._setup.drawn.unpark(row.item)
         return self._setup.result(row.item, outcome)
 
@@ -220,7 +229,7 @@ class _Merge:
             error = failure
             reply = failure.partial or reply
         if status < 300:
-            self.merged.spent += self._money.charge(reply, self._part.model, self._calls.endpoint, item.tags)
+            self.merged.spent += self._money.charge(reply, self.part.model, self._calls.endpoint, item.tags)
             if isinstance(error, CallError):
                 error.cost = reply.cost
         if is_cancelled:
@@ -242,6 +251,7 @@ class _Merge:
         """Hand over the results that are ready."""
         results, self._results = self._results, []
         if results:
+            self.part.outstanding -= len(results)
             self._handle(results)
 
     def end(self) -> None:
@@ -261,5 +271,5 @@ class _Merge:
             self._results.append(self._finish(row, self._failure(row.item, "no result")))
             if len(self._results) >= _TOGETHER:
                 self.flush()
-        self._part.outstanding -= len(self.merged.left)
+        self.part.outstanding -= len(self.merged.left)
         self.flush()

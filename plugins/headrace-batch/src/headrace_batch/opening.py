@@ -45,16 +45,17 @@ async def _open_session(
 ) -> BatchSession:
     endpoints = PartEndpoints(setup)
     remove_unplanned(ledger.folder, ledger.parts)
-    if ledger.is_new:
+    if ledger.is_new or ledger.is_copy:
         adopted = await adopt_from_all(setup.run_id, ledger, endpoints.all())
         if adopted:
             setup.notify(f"{adopted:,} batches of this run are at the endpoint; they go on.")
+        await ledger.begin()
+    if ledger.is_new:
         for kept, number in left_by_fresh(setup.out).items():
             setup.notify(
                 f"{number:,} of the batches of {kept} may go on at the endpoint. To cancel them: "
                 f"headrace batch cancel {shlex.quote(str(kept))}"
             )
-        await ledger.begin()
     money = PartMoney(batch_prices(setup.client), counts_tokens=options.max_tokens is not None)
     await adopt(options.adopt, setup, ledger, endpoints.all(), money)
     of_parts, waiting = (stack.enter_context(closing(RowFile(ledger.folder))) for _ in range(2))

@@ -103,12 +103,13 @@ class Part:
         file: The id of its file at the endpoint.
         batch: The id of its batch.
         refused: The ids of batches that the endpoint refused for it, or that were superfluous.
+        cancelled: The ids of its rows that were cancelled and have not failed yet.
+        lost: Whether the session before did not find its batch or its results at the endpoint.
         outstanding: How many of its rows this session waits for.
         drawn: How many of its rows this session has drawn.
         has_reservation: Whether this session has reserved its part of the budget.
         has_room: Whether this session has found room for its tokens.
         done: How many of its rows the endpoint has finished.
-        state: The last state of the batch that was seen, for people.
     """
 
     number: int
@@ -126,12 +127,13 @@ class Part:
     file: str | None = None
     batch: str | None = None
     refused: list[str] = attrs.field(factory=list)
+    cancelled: set[str] = attrs.field(factory=set)
+    lost: bool = False
     outstanding: int = 0
     drawn: int = 0
     has_reservation: bool = False
     has_room: bool = False
     done: int = 0
-    state: str = ""
 
     @property
     def next_step(self) -> Step:

@@ -9,11 +9,11 @@ import anyio
 import attrs
 
 from headrace_batch.dialect import BatchState
-from headrace_batch.merging import PartMerger
+from headrace_batch.merging import PartMerger, ResultsMissing
 from headrace_batch.part import Part, Stage, Step
 from headrace_batch.part_admission import PartAdmission
 from headrace_batch.part_settling import MOST_ROUNDS, PartSettling
-from headrace_batch.part_steps import PartSteps, StepFailed, attempt, batch_of
+from headrace_batch.part_steps import BatchMissing, PartSteps, StepFailed, attempt, batch_of
 from headrace_batch.refusal import refusal_of_batch, refusal_of_step
 from headrace_batch.session import BatchSession
 
@@ -40,7 +40,7 @@ class PartDriver:
         self._merger = merger
         self._settling = settling
         self._admission = PartAdmission(session)
-        self._steps = PartSteps(session.setup.run_id, session.ledger)
+        self._steps = PartSteps(session.setup.run_id, session.ledger, session.signals)
         self._uploads = anyio.CapacityLimiter(_UPLOADS)
 
     def _must_be_left(self, part: Part) -> bool:
@@ -99,10 +99,16 @@ class PartDriver:
 
     async def _wait_or_merge(self, part: Part) -> bool:
         """Wait for a batch, or merge its results; False if no other step follows."""
-        async with self._signals.until(self._signals.stopping):
-            if part.next_step is Step.POLL:
-                return await self._poll(part)
-            await self._merge(part)
+        try:
+            async with self._signals.until(self._signals.stopping):
+                if part.next_step is Step.POLL:
+                    return await self._poll(part)
+                await self._merge(part)
+        except BatchMissing:
+            if await self._session.lost.note(part, "batch"):
+                await self._settling.leave(part)
+        except ResultsMissing:
+            pass  # it is noted, and the run goes on with other parts
         return False
 
     async def _take_step(self, part: Part) -> None:
@@ -124,10 +130,14 @@ class PartDriver:
                 raise
 
     def _interrupts(self, step: Step) -> tuple[anyio.Event, ...]:
-        """What interrupts a step: an upload may take long, and a search sends nothing."""
-        if step is Step.CREATE:
-            return ()
-        return (self._signals.finishing if step is Step.UPLOAD else self._signals.stopping,)
+        """What interrupts a step: one that sends nothing, or an upload, which may take long."""
+        stopping, finishing = self._signals.stopping, self._signals.finishing
+        return {
+            Step.UPLOAD: (finishing,),
+            Step.FIND_FILE: (stopping, finishing),
+            Step.CREATE: (),
+            Step.FIND_BATCH: (stopping,),
+        }[step]
 
     async def _poll(self, part: Part) -> bool:
         """Wait until a batch has ended; False if the session leaves before."""
@@ -136,7 +146,8 @@ class PartDriver:
         cancelled = False
         while True:
             batch = await batch_of(part, endpoint.api)
-            part.state, part.done = batch.word, batch.finished or 0
+            part.done = batch.finished or 0
+            await self._ledger.note_lost(part, False)
             if batch.state is BatchState.ENDED:
                 await self._ledger.advance(part, Stage.ENDED)
                 return True
@@ -165,12 +176,15 @@ class PartDriver:
         batch = await batch_of(part, endpoint.api)
         if batch.finished is None and batch.word == "completed":
             batch = attrs.evolve(batch, finished=part.rows)  # Together counts nothing
+        part.done = batch.finished or 0
         again = self._session.sends_at_once or part.round + 1 < MOST_ROUNDS
         merged = await self._merger.merge(part, batch, endpoint, final=not again)
         self._settling.settle(part, merged, part.round + 1)
         await self._setup.sync()
         if self._session.open_rows.undone.get(part.number, part.rows) <= part.drawn:
             await self._ledger.advance(part, Stage.SETTLED)
+        else:
+            await self._session.cancelled.note_failed(part)
 
     async def _cancel(self, part: Part, batch: str) -> None:
         api = self._session.endpoints.at(part.endpoint).api

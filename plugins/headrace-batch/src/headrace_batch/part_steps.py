@@ -11,12 +11,14 @@ from typing import TypeVar
 import anyio
 
 from headrace import CallError, HeadraceError, InvalidReply, StatusError
+from headrace.plugins import format_duration
 from headrace_batch.batch_api import BatchApi, was_refused
 from headrace_batch.dialect import BatchState, BatchView
 from headrace_batch.ledger import Ledger
 from headrace_batch.marks import batch_marks, file_name, is_marked
 from headrace_batch.part import Part, Stage, Step
 from headrace_batch.part_file import part_path
+from headrace_batch.signals import SessionSignals
 
 T = TypeVar("T")
 
@@ -30,7 +32,7 @@ _PROCESSING_PAUSE, _MOST_LOOKS = 5.0, 360
 
 _NOT_FOUND = 404
 
-_log = logging.getLogger("headrace")
+_log = logging.getLogger("headrace.batch")
 
 _SAID_AT = 3
 """After how many failures in a row a person hears of them."""
@@ -85,14 +87,17 @@ async def batch_of(part: Part, api: BatchApi, most: int = _MOST_FAILURES) -> Bat
         if error.status != _NOT_FOUND:
             raise
         raise BatchMissing(
-            f"part {part.number}: {part.endpoint} has no batch {part.batch} for this key; use the key with "
-            "which it was made, or, if it is lost, send its rows again without engine= and with "
-            "keep_done=True, or begin a new output with fresh=True"
+            f"part {part.number}: {part.endpoint} has no batch {part.batch} for this key"
         ) from error
 
 
 async def wait_after(
-    error: CallError, pause: float, number: int, what: str, most: int = _MOST_FAILURES
+    error: CallError,
+    pause: float,
+    number: int,
+    what: str,
+    most: int = _MOST_FAILURES,
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
 ) -> None:
     """Wait before the next attempt of a request that failed; raises `StepFailed` if it must not be made."""
     final = isinstance(error, StatusError) and was_refused(error) and not error.retryable
@@ -100,10 +105,12 @@ async def wait_after(
         most = min(most, _MOST_PAGES)
     if final or number >= most:
         raise StepFailed(f"{what}: {error}", getattr(error, "status", None)) from error
-    if number == _SAID_AT:
+    seconds = max(getattr(error, "retry_after", None) or 0.0, pause * random.uniform(0.75, 1.25))
+    if seconds > 2 * _LONGEST_PAUSE:
+        _log.warning("%s: %s; it is tried again in %s", what, error, format_duration(seconds))
+    elif number == _SAID_AT:
         _log.warning("%s: %s; it is tried again for some minutes", what, error)
-    asked = getattr(error, "retry_after", None)
-    await anyio.sleep(max(asked or 0.0, pause * random.uniform(0.75, 1.25)))
+    await sleep(seconds)
 
 
 class PartSteps:
@@ -112,16 +119,20 @@ class PartSteps:
     Args:
         run: The id of the run.
         ledger: Where each step is noted.
+        signals: What ends a pause.
     """
 
-    def __init__(self, run: str, ledger: Ledger) -> None:
+    def __init__(self, run: str, ledger: Ledger, signals: SessionSignals) -> None:
         self._run = run
         self._ledger = ledger
+        self._signals = signals
         self._failures: Counter[int] = Counter()
         self._looks: Counter[str] = Counter()
 
     async def take(self, part: Part, api: BatchApi) -> None:
-        """Take the next step of a part that has no batch yet.
+        """Take the next step of a part that has no batch yet, or a part of it: then it must be taken again.
+
+        When the session leaves or finishes, this returns soon; what is being sent is finished first.
 
         Raises:
             StepFailed: The endpoint refuses it.
@@ -142,11 +153,11 @@ class PartSteps:
             await self._ledger.advance(part, Stage.UPLOADED, file=file)
 
     async def _create(self, part: Part, api: BatchApi) -> None:
-        file, what = part.file or "", f"part {part.number}: look at its file"
-        self._looks[file] += 1
-        if self._looks[file] < _MOST_LOOKS and not await attempt(lambda: api.is_processed(file), what):
-            await anyio.sleep(_PROCESSING_PAUSE)
-            return  # the step is taken again
+        file, is_ready = part.file or "", False
+        async with self._signals.until_ending():
+            is_ready = await self._is_processed(part, api)
+        if not is_ready or self._signals.is_ending:
+            return
         await self._ledger.advance(part, Stage.CREATING)
         made = await self._once(
             lambda: api.create(file, part.path, part.model, batch_marks(self._run, part)),
@@ -156,28 +167,38 @@ class PartSteps:
         if made is not None:
             await self._ledger.advance(part, Stage.CREATED, batch=made.id)
 
+    async def _is_processed(self, part: Part, api: BatchApi) -> bool:
+        """Whether a batch can be created of the file of a part; if not, it waits before the next look."""
+        file = part.file or ""
+        self._looks[file] += 1
+        if self._looks[file] >= _MOST_LOOKS:
+            return True
+        if await attempt(lambda: api.is_processed(file), f"part {part.number}: look at its file"):
+            return True
+        await anyio.sleep(_PROCESSING_PAUSE)
+        return False
+
     async def _once(self, make: Callable[[], Awaitable[T]], part: Part, what: str) -> T | None:
         """Make a request that must not be repeated unless the endpoint has refused it.
 
-        Returns None if it is unknown whether the endpoint has done it; the next step finds out.
+        Returns None if it is unknown whether the endpoint has done it, and the next step finds out; or if the
+        endpoint has refused it, and the step must be taken again. In a pause a person may stop the run.
         """
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                return await make()
-            except CallError as error:
-                refused = isinstance(error, StatusError) and was_refused(error)
-                limited = isinstance(error, StatusError) and error.retryable
-                if not refused or limited or _lost_file(error):
-                    self._failures[part.number] += 1
-                if refused and not limited:
-                    await self._go_back(part, error)
-                    if part.stage is Stage.PLANNED and part.file is None and _lost_file(error):
-                        return None  # it is uploaded again
-                await wait_after(error, pause, self._failures[part.number], what)
-                if not refused:
-                    return None
-                pause = min(2 * pause, _LONGEST_PAUSE)
+        try:
+            return await make()
+        except CallError as error:
+            refused = isinstance(error, StatusError) and was_refused(error)
+            limited = isinstance(error, StatusError) and error.retryable
+            if not refused or limited or _lost_file(error):
+                self._failures[part.number] += 1
+            if refused:
+                await self._go_back(part, error)
+                if part.stage is Stage.PLANNED and _lost_file(error):
+                    return None  # it is uploaded again
+            number = self._failures[part.number]
+            pause = min(_FIRST_PAUSE * 2 ** max(0, number - 1), _LONGEST_PAUSE)
+            await wait_after(error, pause, number, what, sleep=self._signals.sleep)
+            return None
 
     async def _go_back(self, part: Part, error: CallError) -> None:
         """Note that the endpoint has refused what was begun."""

@@ -150,7 +150,9 @@ async def restore_file(part: Part, folder: Path, endpoint: PartEndpoint) -> bool
 
 
 async def adopt_batches(run: str, ledger: Ledger, endpoint: PartEndpoint) -> int:
-    """Add the batches of a run whose ledger was lost; returns their number.
+    """Add the batches of a run that its ledger does not know; returns their number.
+
+    The ledger was lost, or it is an older copy. A copy may have made other parts with the same numbers.
 
     Raises:
         NoBatchesError: The endpoint has no batches.
@@ -159,10 +161,16 @@ async def adopt_batches(run: str, ledger: Ledger, endpoint: PartEndpoint) -> int
     for batch in await attempt(api.batches, "list the batches"):
         marks = batch.metadata
         usable = batch.state is not BatchState.REFUSED and batch.input_file is not None
-        number = marks.get(PART, "")
-        if marks.get(RUN) != run or not usable or not number.isdecimal() or int(number) in ledger.parts:
+        if marks.get(RUN) != run or not usable or not marks.get(PART, "").isdecimal():
             continue
-        adopted += await _adopt(batch, int(number), marks, ledger, endpoint)
+        if any(batch.id == part.batch or batch.id in part.refused for part in ledger.parts.values()):
+            continue
+        number = int(marks[PART])
+        if (known := ledger.parts.get(number)) is not None:
+            if known.digest == marks.get(DIGEST):
+                continue
+            number = max(ledger.parts) + 1
+        adopted += await _adopt(batch, number, marks, ledger, endpoint)
     return adopted
 
 

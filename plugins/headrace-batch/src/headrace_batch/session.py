@@ -11,6 +11,7 @@ from headrace.bulk import EngineSetup
 from headrace_batch.cancelled_rows import CancelledRows
 from headrace_batch.endpoints import PartEndpoints
 from headrace_batch.ledger import Ledger
+from headrace_batch.lost_batches import LostBatches
 from headrace_batch.options import BatchOptions
 from headrace_batch.part import Part
 from headrace_batch.part_file import decode_request_line, line_at, part_path
@@ -39,6 +40,7 @@ class BatchSession:
         rows: The rows that wait, by part.
         cancelled: The rows that were cancelled.
         resumed: The parts of earlier sessions by number, until this session follows them.
+        lost: The parts whose batch or results are not at the endpoint.
         signals: Whether the session leaves, finishes or pauses.
     """
 
@@ -63,6 +65,7 @@ class BatchSession:
         self.rows: WaitingRows = WaitingRows(waiting, lambda *place: functools.partial(self._load, *place))
         self.cancelled: CancelledRows = CancelledRows(self.rows, ledger)
         self.resumed: dict[int, Part] = {number: ledger.parts[number] for number in open_rows.undone}
+        self.lost: LostBatches = LostBatches(ledger, endpoints, setup.notify)
         self.signals: SessionSignals = SessionSignals()
 
     @property

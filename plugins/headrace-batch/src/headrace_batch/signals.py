@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import anyio
 
@@ -52,11 +52,19 @@ class SessionSignals:
         """Wait until a part has ended, or the session leaves or finishes, for at most so many seconds."""
         await self.wait(seconds, self._part_ended, self.stopping, self.finishing)
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait so many seconds, or until the session leaves or finishes."""
+        await self.wait(seconds, self.stopping, self.finishing)
+
     async def wait(self, seconds: float, *events: anyio.Event) -> None:
         """Wait for one of these events, for at most so many seconds."""
         with anyio.move_on_after(seconds):
             async with self.until(*events):
                 await anyio.sleep_forever()
+
+    def until_ending(self) -> AbstractAsyncContextManager[None]:
+        """Cancel the block when the session leaves or finishes."""
+        return self.until(self.stopping, self.finishing)
 
     @asynccontextmanager
     async def until(self, *events: anyio.Event) -> AsyncIterator[None]:

@@ -96,6 +96,11 @@ class BulkRunControl(RunControl):
     def _stop(self) -> None:
         self._bulk.stop()
 
+    @property
+    def _what_is_finished(self) -> str:
+        leaves_calls = hasattr(self._executor, "stop")
+        return "what is being sent is" if leaves_calls else super()._what_is_finished
+
     def retry_failed(self) -> Done:
         """Send the failed items again in this session; see `BulkRun.retry_failed`.
 

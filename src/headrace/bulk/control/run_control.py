@@ -190,6 +190,11 @@ class RunControl(ABC):
         change = self._note("state", "paused", self._state)
         return Done(message="Resumed: items are sent again.", change=change)
 
+    @property
+    def _what_is_finished(self) -> str:
+        """What a stop waits for."""
+        return "calls in flight are being"
+
     def stop(self) -> Done:
         """Draw no more items, and end the session when those in flight are finished."""
         state = self._refuse_if_ended()
@@ -198,7 +203,7 @@ class RunControl(ABC):
         self._stop()
         change = self._note("state", state, "stopping")
         return Done(
-            message="Stopping: calls in flight are being finished; run its command again to continue.",
+            message=f"Stopping: {self._what_is_finished} finished; run its command again to continue.",
             change=change,
         )
 

@@ -59,7 +59,7 @@ def status_rows(status: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("Samples", ", ".join(f"{number:,} {what}" for what, number in samples.items())))
     if limits:  # in the form in which they are set
         rows.append(("Limits", " ".join(f"{name}={_limit(value)}" for name, value in limits.items())))
-    if engine := " ".join(filter(None, (get("engine"), get("engine_status")))):
+    if engine := ": ".join(filter(None, (get("engine"), get("engine_status")))):
         rows.append(("Engine", engine))
     if get("waiting"):
         rows.append(("Waiting", status["waiting"]))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from headrace.bulk.engine_note import engine_left_by
 from headrace.bulk.fingerprints import Fingerprints, read_fingerprints
 from headrace.bulk.output_kind import cannot_be_read, check_torn_line, read_output_line
 from headrace.bulk.output_path import shards_of
@@ -33,7 +34,11 @@ def read_statistics(path: str | os.PathLike[str], *, content: bool = True) -> St
         except OSError as error:
             raise InputError(cannot_be_read(file, error)) from error
     if not statistics.items:
-        raise InputError(f"{path}: holds no finished item; name the --out of a headrace run")
+        engine = engine_left_by(path)
+        what = "name the --out of a headrace run"
+        if engine is not None:
+            what = f"calls of the engine {engine} may go on; run its command again to fetch their results"
+        raise InputError(f"{path}: holds no finished item; {what}")
     return statistics
 
 
