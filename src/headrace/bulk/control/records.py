@@ -103,10 +103,12 @@ def control_address(out: str | os.PathLike[str]) -> str | None:
     sidecar, beside_table = sidecar_of(out), sidecar_of(f"{os.fspath(out)}.jsonl")
     try:
         written = read_regular(beside_table if beside_table.exists() and not sidecar.exists() else sidecar)
-    except OSError:
+    except FileNotFoundError:
         raise JournalError(
             f"{os.fspath(out)}: is not the output of a run; {sidecar.name} is missing"
         ) from None
+    except OSError as error:
+        raise JournalError(f"{os.fspath(out)}: {sidecar.name} cannot be read: {error.strerror}") from None
     records = list(_records(written, _AddressRecord))
     return records[-1].control if records else None
 
