@@ -141,7 +141,7 @@ def run(
     import functools
 
     from headrace.bulk import raise_file_limit
-    from headrace.bulk.prepared_run import prepare_run
+    from headrace.bulk.run_preparation import prepare_run
     from headrace.cli.kept_command import kept_command
     from headrace.cli.option_names import with_options
     from headrace.cli.progress import ProgressDisplay
