@@ -10,7 +10,7 @@ try:
 except ImportError:  # Windows has no such limit
     resource = None  # type: ignore[assignment]
 
-_log = logging.getLogger("headrace")
+_log = logging.getLogger("headrace.files")
 
 _SPARE_FILES = 64
 

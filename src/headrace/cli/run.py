@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SOME_FAILED, INTERRUPTED = 1, 130
 
-_SHOWN_LOGGERS = ("headrace.cache", "headrace.redis")
+_SHOWN_LOGGERS = ("headrace.cache", "headrace.files", "headrace.redis")
 """Loggers whose warnings a run prints, because the summary does not contain them."""
 
 _SECTIONS = {
