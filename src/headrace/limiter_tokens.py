@@ -21,6 +21,8 @@ class MapOfCall(Protocol):
 
     def call_waits(self) -> None: ...
     def call_resumes(self) -> None: ...
+    def call_lacks_connection(self) -> None: ...
+    def call_lacks_no_connection(self, *, cancelled: bool) -> None: ...
 
 
 class TokenHolder:
@@ -140,6 +142,28 @@ class Waiting:
         if error is None and self._outermost:
             for callback in call.on_resume:
                 callback(call)
+
+
+class LackingConnection:
+    """A block in which a call waits because this machine has no connection left.
+
+    The call keeps its tokens, and its map begins no further calls: they would only need memory.
+    """
+
+    __slots__ = ("_map",)
+
+    def __init__(self, call: TokenHolder) -> None:
+        self._map = call._map
+
+    def __enter__(self) -> None:
+        if self._map is not None:
+            self._map.call_lacks_connection()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._map is not None:
+            self._map.call_lacks_no_connection(cancelled=kind is not None and not issubclass(kind, Exception))
 
 
 async def _wait_in_time(limiter: Limiter, call: TokenHolder) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.bulk.output_line import decode_entry, decode_line, encode_line
+from headrace.bulk.line_encoding import encode_line
+from headrace.bulk.output_line import decode_entry, decode_line
 from headrace.calls import Outcome
 from headrace.errors import ConnectError, RateLimited
 from headrace.replies import Headers, Reply

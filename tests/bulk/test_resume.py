@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.bulk import Summary, input_check, prepared_run, run
+from headrace.bulk import Summary, input_check, run, run_preparation
 from headrace.errors import InputError, JournalError
 from headrace.testing import Answer, FakeEndpoint
 
@@ -167,7 +167,7 @@ async def test_retrying_keeps_failed_lines_of_rows_that_are_not_in_the_input(
 @pytest.fixture
 def long_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An input of 2,000 rows, of which a run reads only the first part before it sends."""
-    monkeypatch.setattr(prepared_run, "FIRST_PART", 0.0)
+    monkeypatch.setattr(run_preparation, "FIRST_PART", 0.0)
     monkeypatch.setattr(input_check, "_ITEMS_PER_STEP", 8)
     return write(tmp_path / "in.jsonl", {f"q{number}": f"Text {number}" for number in range(2000)})
 

@@ -45,7 +45,7 @@ async def test_an_argument_of_another_type_is_one_line_or_has_a_meaning(name: st
         ({"deadline": -1}, "deadline=-1: must be a number of seconds above 0"),
         ({"wait_for_endpoint": "10m"}, "wait_for_endpoint='10m': must be a number of seconds above 0"),
         ({"wait_for_endpoint": None}, "wait_for_endpoint=None: must be a number of seconds above 0"),
-        ({"max_in_flight": 0}, "max_in_flight=0: must be an integer of at least 1"),
+        ({"max_in_flight": 0}, "max_in_flight=0: must be an integer from 1 to 1,000,000"),
         ({"limit": 2.5}, "limit=2.5: must be an integer of at least 1"),
         ({"processes": "2"}, "processes='2': must be an integer of at least 1"),
         ({"changed": "Resend"}, "changed='Resend': must be 'refuse' or 'resend'"),

@@ -19,7 +19,8 @@ import headrace
 import headrace.bulk
 import headrace.plugins
 from headrace import errors
-from headrace.bulk.output_line import LineNotes, encode_line
+from headrace.bulk.line_encoding import encode_line
+from headrace.bulk.output_line import LineNotes
 from headrace.calls import Outcome
 from headrace.cli.job_keys import JOB_KEYS, REQUEST_KEYS, STEP_KEYS
 from headrace.cli.main import cli

@@ -15,9 +15,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from control_runs import HeldEndpoint, held_run, until
-from headrace.bulk import Done
+from headrace.bulk import Done, control_address
 from headrace.bulk.control.bulk_run_control import BulkRunControl
 from headrace.cli.main import cli
+from headrace_view.control.replies import no_run
 
 pytestmark = pytest.mark.anyio
 
@@ -98,6 +99,38 @@ async def test_what_cannot_be_done_is_one_line(tmp_path: Path) -> None:
         wrong = await ctl(out, "set", "max-in-flight")
         assert wrong.exit_code == 2
         assert "must be NAME=VALUE" in wrong.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/locks"), reason="only Linux lists the locks")
+async def test_a_run_whose_socket_was_removed_is_not_said_to_be_over(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    async with held_run(out, HeldEndpoint()):
+        address = control_address(out)
+        assert address is not None
+        os.unlink(address)
+        gone = await ctl(out, "status")
+        assert gone.exit_code == 1
+        assert gone.stderr == (
+            f"headrace: {out}: its run takes no messages any more: it is ending, or its socket was removed; "
+            "Ctrl-C in its terminal stops it\n"
+        )
+    ended = await ctl(out, "status")
+    assert ended.stderr == f"headrace: {out}: no run is alive; begin it again with the same command\n"
+
+
+async def test_a_run_of_another_user_is_said_to_be_one(tmp_path: Path) -> None:
+    error = no_run(tmp_path / "out.jsonl", PermissionError(13, "Permission denied"))
+    assert str(error).endswith("out.jsonl: its run belongs to another user; only that one can steer it")
+
+
+async def test_a_sidecar_that_cannot_be_read_is_not_missing(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    out.touch()
+    (tmp_path / "out.jsonl.journal").mkdir()
+    unreadable = await ctl(out, "status")
+    assert unreadable.stderr == (
+        f"headrace: no run is alive: {out}: out.jsonl.journal cannot be read: Is a directory\n"
+    )
 
 
 async def test_the_name_of_an_output_need_not_be_text(tmp_path: Path) -> None:

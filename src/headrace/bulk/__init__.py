@@ -1,5 +1,6 @@
 """Bulk runs: a file of items in, a file of outcomes out, without losing any."""
 
+from headrace._support.regular_file import open_regular
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT, BulkRun
 from headrace.bulk.control import (
     CancelItems,
@@ -119,6 +120,7 @@ __all__ += [
     "json_values",
     "lock_run",
     "open_circuits",
+    "open_regular",
     "raise_file_limit",
     "record_dropped_cost",
     "run_identity",

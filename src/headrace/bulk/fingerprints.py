@@ -16,6 +16,7 @@ import attrs
 import msgspec
 
 from headrace._support.lenient_json import NOT_JSON
+from headrace._support.regular_file import open_regular
 from headrace.bulk.output_path import sidecar_of
 from headrace.bulk.run_lock import LARGEST_SIDECAR, append_record
 
@@ -69,7 +70,7 @@ def note_first_index(sidecar: int, first_index: int) -> None:
 def read_fingerprints(out: str | os.PathLike[str]) -> Fingerprints:
     """The fingerprints of an output; empty if its sidecar is missing or cannot be read."""
     try:
-        with open(sidecar_of(out), "rb") as file:
+        with open_regular(sidecar_of(out)) as file:
             found = _with_starts(file.read(LARGEST_SIDECAR))
     except (OSError, *NOT_JSON):
         return Fingerprints()

@@ -10,7 +10,7 @@ import msgspec
 
 from headrace import errors
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON
-from headrace.bulk.output_line import code_of, cost_of, encodable, encode_line
+from headrace.bulk.line_encoding import code_of, cost_of, encodable, encode_line
 from headrace.bulk.task import read_choice
 from headrace.calls import Outcome
 from headrace.errors import (

@@ -94,7 +94,10 @@ class RetriedFailures:
                 'again with only="failed"'
             )
         if self._check is None or not self._check.reads_ahead:
-            raise ControlRefused("the rows of this run can be read only once; begin it again with them")
+            raise ControlRefused(
+                "the rows of this run can be read only once; when it has ended, run its command again with "
+                'the same rows and only="failed"'
+            )
 
     async def between_passes(self) -> None:
         """Send the failed items in the next pass, if that is wanted. No call is in flight."""

@@ -18,13 +18,13 @@ from headrace.bulk.control.bulk_run_control import BulkRunControl
 from headrace.bulk.embedding import arguments_of_task, prepare_embedding
 from headrace.bulk.executor import Executor
 from headrace.bulk.fail_on import DEFAULT_FAIL_ON, FailOn
-from headrace.bulk.prepared_run import prepare_run
 from headrace.bulk.progress import ClientEvents, Progress, display_for
 from headrace.bulk.prompts import PromptLike, TemplateLanguage
 from headrace.bulk.prompts.examples import ExamplesLike
 from headrace.bulk.prompts.media_columns import ColumnNames
 from headrace.bulk.run_arguments import check_arguments
 from headrace.bulk.run_handle import Run, Session
+from headrace.bulk.run_preparation import prepare_run
 from headrace.bulk.sources import IdFunction, RowsLike
 from headrace.bulk.sources.urls import is_url
 from headrace.bulk.steps import Step

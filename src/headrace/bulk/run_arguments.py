@@ -10,6 +10,7 @@ from headrace._support.numbers import as_number, as_seconds, is_duration
 from headrace._support.text import shortened
 from headrace.client import Client
 from headrace.errors import SettingsError
+from headrace.settings.core_settings import MOST_IN_FLIGHT
 
 
 def check_arguments(**arguments: Any) -> None:
@@ -17,7 +18,14 @@ def check_arguments(**arguments: Any) -> None:
     for name, value in arguments.items():
         is_valid, must_be = _RULES[name]
         if (value is not None or name in _NEVER_NONE) and not is_valid(value):
-            raise SettingsError(f"{name}={shortened(repr(value), 80)}: must be {must_be}")
+            raise SettingsError(f"{name}={_shown(value)}: must be {must_be}")
+
+
+def _shown(value: Any) -> str:
+    try:
+        return shortened(repr(value), 80)
+    except ValueError:  # an integer with more digits than Python shows
+        return f"an {type(value).__name__}"
 
 
 def _is_client(value: Any) -> bool:
@@ -27,6 +35,11 @@ def _is_client(value: Any) -> bool:
 def _is_count(value: Any) -> bool:
     number = as_number(value)
     return isinstance(number, int) and number >= 1
+
+
+def _is_number_of_calls(value: Any) -> bool:
+    number = as_number(value)
+    return isinstance(number, int) and 1 <= number <= MOST_IN_FLIGHT
 
 
 def _is_text(value: Any) -> bool:
@@ -70,7 +83,7 @@ _RULES = {
     "tags": _MAPPING,
     "extra_body": _MAPPING,
     "limit": _COUNT,
-    "max_in_flight": _COUNT,
+    "max_in_flight": (_is_number_of_calls, f"an integer from 1 to {MOST_IN_FLIGHT:,}"),
     "processes": _COUNT,
     "deadline": _TIME,
     "wait_for_endpoint": _TIME,

@@ -19,6 +19,7 @@ import attrs
 import msgspec
 
 from headrace._support.lenient_json import NOT_JSON
+from headrace._support.regular_file import read_regular
 from headrace.bulk.line_file import write_all
 from headrace.bulk.output_path import cannot_be_written, index_of, real_path, sidecar_of
 from headrace.errors import JournalError
@@ -245,7 +246,7 @@ def run_identity(out: str | os.PathLike[str]) -> RunIdentity:
     """
     sidecar = sidecar_of(out)
     try:
-        return _identity(sidecar.read_bytes())
+        return _identity(read_regular(sidecar))
     except (OSError, ValueError, AttributeError):
         raise JournalError(
             f"{os.fspath(out)}: is not the output of a run; {sidecar.name} is missing"

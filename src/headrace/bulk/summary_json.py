@@ -9,7 +9,7 @@ import attrs
 import msgspec
 
 from headrace._support.lenient_json import without_surrogates
-from headrace.bulk.output_line import code_of
+from headrace.bulk.line_encoding import code_of
 from headrace.bulk.summary import Summary
 from headrace.errors import WorkerLost
 

@@ -22,7 +22,7 @@ from headrace.bulk.cancelled_rows import cancelled
 from headrace.bulk.file_limit import raise_file_limit
 from headrace.bulk.gc_tuning import reduced_gc
 from headrace.bulk.item_result import ItemResult, item_result
-from headrace.bulk.output_line import encodable
+from headrace.bulk.line_encoding import encodable
 from headrace.bulk.policy_limits import set_policy_limit
 from headrace.bulk.unfinished_calls import UnfinishedCalls, unfinished_calls
 from headrace.bulk.worker_protocol import (

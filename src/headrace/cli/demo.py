@@ -46,7 +46,7 @@ def demo() -> None:
 
 
 async def _categorise(products: Path, out: Path) -> Summary:
-    from headrace.bulk.prepared_run import prepare_run
+    from headrace.bulk.run_preparation import prepare_run
     from headrace.cli.progress import ProgressDisplay
     from headrace.cli.terminal_run import accompany_with, perform
     from headrace.client import Client

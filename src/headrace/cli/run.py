@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SOME_FAILED, INTERRUPTED = 1, 130
 
-_SHOWN_LOGGERS = ("headrace.batch", "headrace.cache", "headrace.redis")
+_SHOWN_LOGGERS = ("headrace.batch", "headrace.cache", "headrace.files", "headrace.redis")
 """Loggers whose warnings a run prints, because the summary does not contain them."""
 
 _SECTIONS = {
@@ -141,7 +141,7 @@ def run(
     import functools
 
     from headrace.bulk import raise_file_limit
-    from headrace.bulk.prepared_run import prepare_run
+    from headrace.bulk.run_preparation import prepare_run
     from headrace.cli.kept_command import kept_command
     from headrace.cli.option_names import with_options
     from headrace.cli.progress import ProgressDisplay

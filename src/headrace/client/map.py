@@ -22,6 +22,7 @@ import anyio
 import anyio.abc
 from anyio.lowlevel import checkpoint
 
+from headrace._support.clock import running_clock
 from headrace._support.interrupts import uninterrupted
 from headrace._support.task_groups import task_group
 from headrace.calls import Outcome, R_co
@@ -90,6 +91,7 @@ class OutcomeStream(MapWorkers, Generic[R_co]):
         self._opened = True
         self._run_worker = worker
         self._source = ItemSource(self._items)
+        self._now = running_clock()
         self._context = copy_context()
         if isinstance(self._limiter, PriorityCapacityLimiter):
             self._limiter.add_callback(self._follow_limiter)

@@ -24,10 +24,13 @@ _INITIAL_EXTRA = 3
 """Calls that may begin in place of waiting ones before the first success; each success allows one more."""
 
 _STARTS_PER_TURN = 64
-"""How many workers start in one turn of the event loop.
+"""How many workers start in one turn of the event loop, at most.
 
 If 5,000 started at once, the first request would be sent only after all 5,000 were made.
 """
+
+_LONGEST_TURN = 0.05
+"""Seconds of a turn after which fewer workers start in the next one, so that other tasks get their turns."""
 
 
 class MapWorkers:
@@ -46,6 +49,7 @@ class MapWorkers:
     _context: Context
     _group: anyio.abc.TaskGroup
     _run_worker: Callable[[ItemSource], Coroutine[Any, Any, None]]
+    _now: Callable[[], float]
 
     def __init__(
         self,
@@ -63,6 +67,10 @@ class MapWorkers:
         self._running = 0
         self._waiting_calls = 0
         self._succeeded = 0
+        self._starts = _STARTS_PER_TURN
+        self._starting = False
+        self._began_starting = 0.0
+        self._lacking_connection = 0
         self._blocked_workers: deque[anyio.Event] = deque()
         self._cancelled: dict[anyio.CancelScope, CancelledCall] = {}
         self._resumed: anyio.Event | None = None  # while it is paused
@@ -78,10 +86,13 @@ class MapWorkers:
 
     @uninterrupted
     def _start_workers(self) -> None:
-        """Start up to `_STARTS_PER_TURN` workers; the last one of these starts more."""
-        last = self._running + _STARTS_PER_TURN
+        """Start a portion of workers; the last one of them starts more."""
+        if self._starting:
+            return
+        last = self._running + self._starts
         while (
             not self._source.is_over
+            and not self._lacking_connection
             and self._running - self._waiting_calls < self._active
             and self._running < min(MAX_HELD * self._active, self._active + _INITIAL_EXTRA + self._succeeded)
         ):
@@ -90,9 +101,15 @@ class MapWorkers:
             run = self._run_worker if self._running < last else self._run_starting_worker
             self._context.copy().run(lambda: self._group.start_soon(run, self._source))  # noqa: B023 - at once
             if self._running == last:
+                self._starting, self._began_starting = True, self._now()
                 return
 
     async def _run_starting_worker(self, source: ItemSource) -> None:
+        lasted = self._now() - self._began_starting
+        self._starts = (
+            max(1, self._starts // 2) if lasted > _LONGEST_TURN else min(_STARTS_PER_TURN, self._starts * 2)
+        )
+        self._starting = False
         self._start_workers()
         await self._run_worker(source)
 
@@ -105,6 +122,16 @@ class MapWorkers:
     def call_resumes(self) -> None:
         """A call leaves its `headrace.Call.waiting` block."""
         self._waiting_calls -= 1
+
+    def call_lacks_connection(self) -> None:
+        """A call enters a block of `LackingConnection`; until it leaves it, no further calls begin."""
+        self._lacking_connection += 1
+
+    def call_lacks_no_connection(self, *, cancelled: bool) -> None:
+        """A call leaves its block of `LackingConnection`."""
+        self._lacking_connection -= 1
+        if not cancelled:
+            self._start_workers()
 
     def _unblock_workers(self, number: int) -> None:
         for _ in range(min(number, len(self._blocked_workers))):

@@ -14,9 +14,19 @@ from headrace.keys import Secret
 OPENAI_URL = "https://api.openai.com/v1"
 
 
+MOST_IN_FLIGHT = 1_000_000
+"""The highest ``max_in_flight``: each call in flight needs some ten kilobytes of memory."""
+
+
 def _at_least_one(instance: Any, attribute: attrs.Attribute[Any], value: int) -> None:
     if value < 1:
         raise SettingsError(f"{attribute.name}={value}: must be at least 1")
+
+
+def _number_of_calls(instance: Any, attribute: attrs.Attribute[Any], value: int) -> None:
+    _at_least_one(instance, attribute, value)
+    if value > MOST_IN_FLIGHT:
+        raise SettingsError(f"{attribute.name}: must be at most {MOST_IN_FLIGHT:,}")
 
 
 @attrs.frozen(kw_only=True)
@@ -28,7 +38,7 @@ class CoreSettings:
         api_key: Its key.
         endpoints: Several endpoints, instead of ``base_url`` and ``api_key``.
         model: The model for requests that name none.
-        max_in_flight: How many attempts may be on the wire at the same time (default 100).
+        max_in_flight: How many attempts may be on the wire at the same time (default 100, at most 1,000,000).
         timeout: Seconds for an attempt (default 60); this and the next four are those of `Timeout`.
         connect_timeout: Seconds for name resolution, TCP and TLS (default 10).
         write_timeout: Seconds for sending the request (default None).
@@ -51,7 +61,7 @@ class CoreSettings:
     api_key: Secret | None = None
     endpoints: tuple[Endpoint, ...] = ()
     model: str | None = None
-    max_in_flight: int = attrs.field(default=100, validator=_at_least_one)
+    max_in_flight: int = attrs.field(default=100, validator=_number_of_calls)
     timeout: float | None = attrs.field(default=60.0, validator=positive_seconds)
     connect_timeout: float | None = attrs.field(default=10.0, validator=positive_seconds)
     write_timeout: float | None = attrs.field(default=None, validator=positive_seconds)

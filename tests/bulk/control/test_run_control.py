@@ -96,9 +96,9 @@ async def test_the_own_limit_of_a_run_stays_within_that_of_its_client(products: 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("max-in-flight", "0", "must be an integer of at least 1"),
-        ("max-in-flight", "many", "must be an integer of at least 1"),
-        ("max-in-flight", None, "must be an integer of at least 1"),
+        ("max-in-flight", "0", "must be an integer from 1 to 1,000,000"),
+        ("max-in-flight", "many", "must be an integer from 1 to 1,000,000"),
+        ("max-in-flight", None, "must be an integer from 1 to 1,000,000"),
         ("max_in_flight", 3, "did you mean 'max-in-flight'"),
         ("budget", "5", "no policy of this run has it"),
     ],

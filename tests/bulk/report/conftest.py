@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headrace.bulk.output_line import encode_line
+from headrace.bulk.line_encoding import encode_line
 from headrace.calls import Outcome
 from headrace.errors import CallError, StatusError
 from headrace.replies import Headers, Reply

@@ -18,9 +18,9 @@ from tests.bulk.steps.conftest import SCHEMA, PromptEndpoint, shop_answer
 import headrace
 from headrace import Step
 from headrace.bulk import OutputLine, Result
-from headrace.bulk.prepared_run import prepare_run
 from headrace.bulk.report.output_reader import read_statistics
 from headrace.bulk.run_facts import read_run_facts
+from headrace.bulk.run_preparation import prepare_run
 from headrace.bulk.summary_json import encode_summary
 from headrace.bulk.summary_text import describe
 from headrace.errors import JournalError

@@ -105,6 +105,45 @@ def test_with_few_connections_calls_wait_for_those_of_others(
     assert anyio.run(main) == ["{'ok': 100}", "{'ok': 100}"]
 
 
+SPARE_FILES = """
+import os, resource, sys, anyio, headrace
+
+async def make_calls(client):
+    requests = [headrace.Request(None, f"/{n}", "GET") for n in range(300)]
+    await client.map(requests).each(lambda outcome: print(outcome.error or "ok"))
+
+async def main():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (80, 80))
+    async with headrace.Client(base_url=sys.argv[2], model="m", max_in_flight=300, policies=[]) as client:
+        async with anyio.create_task_group() as group:
+            group.start_soon(make_calls, client)
+            while client.in_flight < 60:
+                await anyio.sleep(0.001)
+            print("room", *[os.open(os.devnull, os.O_RDONLY) > 0 for _ in range(10)])
+
+anyio.run(main, backend=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_connections_leave_files_to_the_rest_of_the_process(serve: Serve, backend: str) -> None:
+    async def main() -> list[str]:
+        async def script(peer: Peer) -> None:
+            while await peer.request():
+                await anyio.sleep(0.05)
+                await peer.answer()
+
+        async with serve(script) as server:
+            command = [sys.executable, "-c", SPARE_FILES, backend, f"http://127.0.0.1:{server.port}/v1"]
+            done = await anyio.run_process(command, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode().splitlines()
+
+    lines = anyio.run(main)
+    assert lines.count("ok") == 300
+    assert "room" + " True" * 10 in lines
+
+
 NO_CERTIFICATES = """
 import os, resource
 import ssl

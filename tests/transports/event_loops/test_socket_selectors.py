@@ -69,7 +69,7 @@ def test_a_handler_is_called_for_the_events_it_watches(
     selector.add(ours, EVENT_READ, handler)
     selector.modify(ours, events, handler)
     theirs.send(sent)
-    selector.serve()
+    selector.serve(100)
     assert handler.events_seen == events_seen
 
 
@@ -81,7 +81,7 @@ def test_a_hang_up_is_reported_for_watched_events_only(
     handler = RecordingHandler()
     selector.add(ours, events, handler)
     theirs.close()
-    selector.serve()
+    selector.serve(100)
     assert handler.events_seen == events_seen
 
 
@@ -100,7 +100,7 @@ def test_a_handler_closed_by_another_is_not_called(selector: Any, pairs: Any) ->
     selector.add(other, EVENT_READ, second)
     at_one.send(b"x")
     at_other.send(b"x")
-    selector.serve()
+    selector.serve(100)
     assert sorted([first.events_seen, second.events_seen]) == [[], ["read"]]
 
 
@@ -111,7 +111,7 @@ def test_handlers_are_listed_until_they_are_removed(selector: Any, pairs: Any) -
     assert selector.handlers() == [handler]
     selector.remove(ours)
     theirs.send(b"x")
-    selector.serve()
+    selector.serve(100)
     assert not selector.handlers()
     assert not handler.events_seen
 
@@ -130,6 +130,6 @@ def test_all_ready_handlers_are_called_a_few_at_a_time(pairs: Any) -> None:
         selector.serve(2)
         assert sum(map(len, (each.events_seen for each in many))) == 2 * turn
     assert [each.events_seen for each in many] == [["read"]] * 10
-    selector.serve()
+    selector.serve(100)
     assert [each.events_seen for each in many] == [["read"] * 2] * 10
     selector.close()

@@ -15,7 +15,7 @@ _LONGEST_MESSAGE = 10_000
 
 
 @click.group(short_help="Look at a run that goes on, and steer it.")
-@click.argument("out", metavar="OUT", type=click.Path())
+@click.argument("out", metavar="OUT", type=click.Path(readable=False))
 @click.pass_context
 def ctl(ctx: click.Context, out: str) -> None:
     """Look at the run that writes to OUT, and steer it while it goes on.

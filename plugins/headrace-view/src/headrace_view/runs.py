@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from headrace import InputError
-from headrace.bulk import decode_line
+from headrace.bulk import decode_line, open_regular
 from headrace_view.index import IndexBuilder, IndexPlace
 
 _FIRST_LINE = 1 << 26
@@ -262,7 +262,7 @@ def check_output(path: Path) -> None:
         InputError: It does not exist, or holds something else.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             first = file.readline(_FIRST_LINE)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; name the --out of a headrace run") from None
@@ -273,7 +273,7 @@ def check_output(path: Path) -> None:
 def _is_output(path: Path) -> bool:
     """Whether a file of a folder is the output of a run; an empty one needs a sidecar."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             first = file.readline(_FIRST_LINE)
     except OSError:
         return False

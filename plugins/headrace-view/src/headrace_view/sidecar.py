@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from headrace.bulk import open_regular
+
 _LARGEST = 1 << 24
 _FILE_OPTIONS = ("--prompt-file", "--system-file", "--schema", "--examples", "--table", "--out")
 
@@ -19,7 +21,7 @@ _FILE_OPTIONS = ("--prompt-file", "--system-file", "--schema", "--examples", "--
 def read_fingerprints(journal: Path) -> list[tuple[int, Mapping[str, Any]]]:
     """The fingerprints of a run, each with the first number of its lines; empty without a sidecar."""
     try:
-        with open(f"{os.path.realpath(journal)}.journal", "rb") as file:
+        with open_regular(f"{os.path.realpath(journal)}.journal") as file:
             written = file.read(_LARGEST)
         records = [msgspec.json.decode(line) for line in written.split(b"\n")[:-1]]
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -79,7 +81,8 @@ def _folders(journal: Path, arguments: list[str]) -> list[Path]:
 def _input_of_job(path: Path) -> list[Path]:
     """The input that a job file names."""
     try:
-        name = tomllib.loads(path.read_text(encoding="utf-8")).get("input")
+        with open_regular(path) as file:
+            name = tomllib.load(file).get("input")
     except (OSError, ValueError):
         return []
     found = path.parent / name if isinstance(name, str) else None

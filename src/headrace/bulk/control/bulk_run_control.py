@@ -144,7 +144,7 @@ class BulkRunControl(RunControl):
 def _checked(ids: Sequence[str]) -> Sequence[str]:
     """The ids; a string is an error, as its characters may be ids of other items."""
     if isinstance(ids, str) or not isinstance(ids, Iterable) or not all(isinstance(id, str) for id in ids):
-        raise ControlRefused(f"ids={shortened(repr(ids), 80)}: must be a list of ids, which are texts")
+        raise ControlRefused("ids: must be a list of ids, which are texts")
     if not ids:
         raise ControlRefused("no ids: name the items to cancel")
     return ids

@@ -5,15 +5,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
+from headrace._support.numbers import as_number
 from headrace._support.text import nearest, quoted
 from headrace.bulk.file_limit import raise_file_limit
 from headrace.bulk.policy_limits import LimitValue, policy_limits, set_policy_limit
 from headrace.errors import ControlRefused, HeadraceError
+from headrace.settings.core_settings import MOST_IN_FLIGHT
 from headrace.settings.known_plugins import missing_plugin
 
 MAX_IN_FLIGHT = "max-in-flight"
+
+_TOO_LARGE = 10**30
+_BITS = 63
 
 _PLUGINS = {"budget": "cost", "requests-per-minute": "pace", "tokens-per-minute": "pace"}
 """The plugins that have well-known limits."""
@@ -41,7 +47,8 @@ class RunLimits:
 
     def values(self) -> dict[str, LimitValue]:
         """The limits by name; None for one that is not set."""
-        return {MAX_IN_FLIGHT: self.max_in_flight, **policy_limits(self._policies)}
+        limits = policy_limits(self._policies)
+        return {MAX_IN_FLIGHT: self.max_in_flight} | {name: _as_json(limits[name]) for name in limits}
 
     def change(self, name: str, value: LimitValue) -> tuple[LimitValue, LimitValue]:
         """Change a limit; returns the value before and the new one.
@@ -49,8 +56,9 @@ class RunLimits:
         Raises:
             ControlRefused: The value is not valid, or nothing in this run has such a limit.
         """
-        if isinstance(value, str) and value.lower() in ("", "none"):
-            value = None
+        if not isinstance(name, str):
+            raise ControlRefused(f"the name of a limit must be a text, not a {type(name).__name__}")
+        value = _plain_value(name, value)
         old = self.values().get(name)
         if name == MAX_IN_FLIGHT:
             self._set_max_in_flight(value)
@@ -62,15 +70,17 @@ class RunLimits:
         if not hasattr(self._executor, "max_in_flight"):
             raise ControlRefused(f"{MAX_IN_FLIGHT}: engine {self._engine} has no such limit")
         try:
-            total = int(str(value))
+            total = int(value) if isinstance(value, (int, str)) else 0
         except ValueError:
             total = 0
-        if total < 1:
-            raise ControlRefused(f"{MAX_IN_FLIGHT}={_shown(value)}: must be an integer of at least 1")
+        if not 1 <= total <= MOST_IN_FLIGHT:
+            raise ControlRefused(
+                f"{MAX_IN_FLIGHT}={_shown(value)}: must be an integer from 1 to {MOST_IN_FLIGHT:,}"
+            )
         try:
             raise_file_limit(total)
             self._executor.max_in_flight = total
-        except (HeadraceError, ValueError, OverflowError) as error:
+        except HeadraceError as error:
             raise ControlRefused(f"{MAX_IN_FLIGHT}={total}: {error}") from error
 
     def _set_policy_limit(self, name: str, value: LimitValue) -> None:
@@ -78,7 +88,7 @@ class RunLimits:
             raise ControlRefused(self._unknown(name))
         try:
             set_policy_limit(self._policies, name, value)
-        except HeadraceError as error:
+        except (HeadraceError, ValueError, TypeError, ArithmeticError) as error:
             raise ControlRefused(f"{name}={_shown(value)}: {_without_names(error)}") from error
         set_limit = getattr(self._executor, "set_limit", None)
         if set_limit is not None:
@@ -93,7 +103,31 @@ class RunLimits:
         return f"{name}: no policy of this run has it; the client was made without the policy {plugin!r}"
 
 
-def _without_names(error: HeadraceError) -> str:
+def _plain_value(name: str, value: object) -> LimitValue:
+    """A value as a message can hold it: text, an integer or a finite float; None for no limit.
+
+    Raises:
+        ControlRefused: It is of another type, or a number without end or with too many digits.
+    """
+    if value is None or isinstance(value, str):
+        return None if value is None or value.lower() in ("", "none") else value
+    number = as_number(value)
+    if number is None:
+        raise ControlRefused(
+            f"{quoted(name)}: must be a number, its text or None, not a {type(value).__name__}"
+        )
+    is_nan = number.is_nan() if isinstance(number, Decimal) else number != number
+    if is_nan or not -_TOO_LARGE < number < _TOO_LARGE:
+        raise ControlRefused(f"{quoted(name)}: must be a finite number of at most 30 digits")
+    return str(number) if isinstance(number, Decimal) else number
+
+
+def _as_json(value: LimitValue) -> LimitValue:
+    """A value that JSON can hold: of an integer with more than 64 bits, the float."""
+    return float(value) if isinstance(value, int) and value.bit_length() > _BITS else value
+
+
+def _without_names(error: Exception) -> str:
     """The message of a policy's error, without the names of the policy and the setting before it."""
     return re.sub(r"^\w+: (\w+=\S+: )?", "", str(error))
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from headrace._support.regular_file import read_regular
 from headrace._support.text import shortened
 from headrace.bulk.output_path import sidecar_of
 from headrace.bulk.policy_limits import LimitValue
@@ -101,11 +102,13 @@ def control_address(out: str | os.PathLike[str]) -> str | None:
     """
     sidecar, beside_table = sidecar_of(out), sidecar_of(f"{os.fspath(out)}.jsonl")
     try:
-        written = (beside_table if beside_table.exists() and not sidecar.exists() else sidecar).read_bytes()
-    except OSError:
+        written = read_regular(beside_table if beside_table.exists() and not sidecar.exists() else sidecar)
+    except FileNotFoundError:
         raise JournalError(
             f"{os.fspath(out)}: is not the output of a run; {sidecar.name} is missing"
         ) from None
+    except OSError as error:
+        raise JournalError(f"{os.fspath(out)}: {sidecar.name} cannot be read: {error.strerror}") from None
     records = list(_records(written, _AddressRecord))
     return records[-1].control if records else None
 
@@ -113,7 +116,7 @@ def control_address(out: str | os.PathLike[str]) -> str | None:
 def read_changes(out: str | os.PathLike[str]) -> list[Change]:
     """The changes that were made while the run went on, oldest first; empty without a sidecar."""
     try:
-        written = sidecar_of(out).read_bytes()
+        written = read_regular(sidecar_of(out))
     except OSError:
         return []
     return [record.change for record in _records(written, _ChangeRecord)]

@@ -18,10 +18,11 @@ from headrace.bulk.embedding.task import EmbeddingTask
 from headrace.bulk.embedding.vector_table import VectorTable
 from headrace.bulk.engine_setup import EngineSetup
 from headrace.bulk.executor import Executor, carry_over
-from headrace.bulk.prepared_run import PreparedRun, begin_check, checked_table
+from headrace.bulk.prepared_run import PreparedRun
 from headrace.bulk.process_executor import ProcessExecutor
 from headrace.bulk.result_store import ResultStore
 from headrace.bulk.run_output import STDOUT, lines_path
+from headrace.bulk.run_preparation import begin_check, checked_table
 from headrace.bulk.sources import IdFunction, RowsLike, as_input
 from headrace.client import Client
 from headrace.client.embeddings import MAX_TEXTS

@@ -13,7 +13,7 @@ import msgspec
 from headrace.bulk.embedding.batch import Batch, size_of
 from headrace.bulk.embedding.shares import cost_shares, integer_shares
 from headrace.bulk.item_result import ItemResult, item_result
-from headrace.bulk.output_line import cost_of
+from headrace.bulk.line_encoding import cost_of
 from headrace.calls import Outcome
 from headrace.client.embeddings import check_lengths
 from headrace.errors import CallCancelled, CallError, HeadraceError, InvalidReply, SettingsError

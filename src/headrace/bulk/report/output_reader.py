@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from headrace._support.regular_file import open_regular
 from headrace.bulk.engine_note import engine_left_by
 from headrace.bulk.fingerprints import Fingerprints, read_fingerprints
 from headrace.bulk.output_kind import cannot_be_read, check_torn_line, read_output_line
@@ -29,7 +30,7 @@ def read_statistics(path: str | os.PathLike[str], *, content: bool = True) -> St
     statistics, fingerprints = Statistics(content=content), read_fingerprints(path)
     for file in shards_of(Path(path)) or [Path(path)]:
         try:
-            with file.open("rb") as lines:
+            with open_regular(file) as lines:
                 count_lines(lines, str(file), fingerprints, statistics)
         except OSError as error:
             raise InputError(cannot_be_read(file, error)) from error

@@ -11,7 +11,8 @@ import msgspec
 
 from headrace._support.lenient_json import NOT_JSON, decode_json
 from headrace.bulk.item_result import unwritable
-from headrace.bulk.output_line import OutputLine, plain_answer
+from headrace.bulk.line_encoding import plain_answer
+from headrace.bulk.output_line import OutputLine
 from headrace.bulk.task import Task, read_choice
 from headrace.errors import AnswerError, HeadraceError, InvalidReply
 from headrace.pipeline.attempt import parse_reply

@@ -9,7 +9,8 @@ import attrs
 
 from headrace.bulk.executor import WorkItem
 from headrace.bulk.item_result import ItemResult
-from headrace.bulk.output_line import OutputLine, decode_line, encode_output_line
+from headrace.bulk.line_encoding import encode_output_line
+from headrace.bulk.output_line import OutputLine, decode_line
 from headrace.bulk.result_store import ResultStore
 from headrace.bulk.row_calls import Handled
 from headrace.bulk.samples.read_samples import read_samples

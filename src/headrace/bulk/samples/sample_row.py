@@ -10,16 +10,9 @@ from typing import Any
 import attrs
 
 from headrace.bulk.item_result import ItemResult
+from headrace.bulk.line_encoding import code_of, encodable, encode_output_line
 from headrace.bulk.line_sums import add_notes, spent_in
-from headrace.bulk.output_line import (
-    LineError,
-    LineNotes,
-    LineResponse,
-    OutputLine,
-    code_of,
-    encodable,
-    encode_output_line,
-)
+from headrace.bulk.output_line import LineError, LineNotes, LineResponse, OutputLine
 from headrace.bulk.samples.read_samples import Sample, count_votes
 from headrace.bulk.sources import Item
 from headrace.bulk.task import Task

@@ -10,7 +10,8 @@ import attrs
 
 from headrace.bulk.executor import WorkItem
 from headrace.bulk.item_result import ItemResult
-from headrace.bulk.output_line import decode_line, encode_output_line
+from headrace.bulk.line_encoding import encode_output_line
+from headrace.bulk.output_line import decode_line
 from headrace.bulk.result_store import ResultStore
 from headrace.bulk.row_calls import Handled
 from headrace.bulk.sources import Item

@@ -8,14 +8,9 @@ from typing import Any
 import attrs
 
 from headrace.bulk.item_result import ItemResult
+from headrace.bulk.line_encoding import encode_output_line
 from headrace.bulk.line_sums import add_notes, spent_in
-from headrace.bulk.output_line import (
-    LineError,
-    LineNotes,
-    LineResponse,
-    OutputLine,
-    encode_output_line,
-)
+from headrace.bulk.output_line import LineError, LineNotes, LineResponse, OutputLine
 from headrace.bulk.sources import Item
 
 

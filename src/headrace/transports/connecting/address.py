@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import anyio
 
 from headrace._support.task_groups import task_group
-from headrace.transports.connecting.local_limits import LOCAL_ERRNOS
+from headrace.transports.connecting.local_limits import LOCAL_ERRNOS, leaves_spare_files
 
 CACHE_SECONDS = 60.0
 """How long an address is cached, similar to the TTL of load balancers."""
@@ -140,6 +140,9 @@ async def _let_threads_run() -> None:
 
 def _new_socket(family: int) -> socket.socket:
     raw_socket = socket.socket(family, socket.SOCK_STREAM)
+    if not leaves_spare_files(raw_socket):
+        raw_socket.close()
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     raw_socket.setblocking(False)  # SOCK_NONBLOCK would save a system call, but macOS does not have it
     raw_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return raw_socket

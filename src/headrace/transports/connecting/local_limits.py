@@ -19,6 +19,11 @@ from typing import Generic, TypeVar
 import anyio
 import attrs
 
+try:
+    import resource
+except ImportError:  # Windows has no such limits
+    resource = None  # type: ignore[assignment]
+
 from headrace.errors import LocalResourceError
 
 T = TypeVar("T")
@@ -39,6 +44,12 @@ LOCAL_ERRNOS = frozenset({errno.EMFILE, *_REASONS})
 
 _AMBIGUOUS = (socket.gaierror, ssl.SSLError)
 """Errors that may hide that a file could not be opened."""
+
+_SPARE_FILES = 64
+"""Files that connections leave to the rest of the process, or a quarter of all if these are few.
+
+Without them, a run with more calls than files could answer no control message, and write no table.
+"""
 
 _PROBE_FILES = 8
 """How many files name resolution and loading certificates may open at once."""
@@ -66,10 +77,16 @@ def translate_local_errors(where: str) -> Iterator[None]:
         raise local from error
 
 
-def _reason(number: int | None) -> str:
-    if number == errno.EMFILE:
-        import resource  # not at the top: Windows has neither this module nor this error
+def leaves_spare_files(raw_socket: socket.socket) -> bool:
+    """Whether a new connection leaves files to the rest of the process; a system gives the lowest number."""
+    if resource is None:
+        return True
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return limit == resource.RLIM_INFINITY or raw_socket.fileno() < limit - min(_SPARE_FILES, limit // 4)
 
+
+def _reason(number: int | None) -> str:
+    if number == errno.EMFILE and resource is not None:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return f"this process may open {limit} files; raise it with 'ulimit -n', or lower max_in_flight"
     return _REASONS[number or 0]

@@ -9,8 +9,9 @@ import anyio
 import attrs
 
 from headrace._support.clock import running_clock
-from headrace.calls import Timeout
+from headrace.calls import Call, Timeout
 from headrace.errors import LocalResourceError
+from headrace.limiter_tokens import LackingConnection
 from headrace.transports.connecting.connection_errors import timeout_error
 from headrace.transports.connecting.connector import Connector
 from headrace.transports.connecting.pool_group import PoolGroup, ReleasedConnection
@@ -43,7 +44,7 @@ class TimedConnector:
         self.connect_nowait: Callable[[], ConnectedSocket | None] = connector.connect_nowait
 
     async def connect_or_wait(
-        self, protocols: Sequence[str], timeout: Timeout, end: float, *, again: bool = False
+        self, protocols: Sequence[str], call: Call, end: float, *, again: bool = False
     ) -> ConnectResult:
         """Connect. If this machine has no connection left, wait for one that another attempt releases.
 
@@ -52,10 +53,11 @@ class TimedConnector:
         Raises `CallTimeout` after the connect timeout or at ``end``, and the errors of `Connector.connect`.
         """
         try:
-            return ConnectResult(await self.connect(protocols, timeout, end))
+            return ConnectResult(await self.connect(protocols, call.timeout, end))
         except LocalResourceError as error:
             since = self._now()
-            released = await self._pool_group.wait_for_connection(error, timeout.total, again=again)
+            with LackingConnection(call):
+                released = await self._pool_group.wait_for_connection(error, call.timeout.total, again=again)
         waited = self._now() - since
         return ConnectResult(released=released, waited=waited)
 

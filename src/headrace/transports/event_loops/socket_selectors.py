@@ -36,8 +36,14 @@ class SocketSelector(Protocol):
     def handlers(self) -> list[SocketHandler]:
         """The handlers of all watched sockets."""
 
-    def serve(self, limit: int | None = None) -> None:
-        """Call the handlers of ready sockets, at most ``limit`` of them where the system supports that."""
+    def __len__(self) -> int:
+        """How many sockets are watched."""
+
+    def serve(self, limit: int) -> int:
+        """Call the handlers of ready sockets, at most ``limit`` of them where the system supports that.
+
+        Returns how many were ready.
+        """
 
 
 class StdlibSelector:
@@ -60,13 +66,18 @@ class StdlibSelector:
     def handlers(self) -> list[SocketHandler]:
         return [key.data for key in self._selector.get_map().values()]
 
-    def serve(self, limit: int | None = None) -> None:
-        for key, events in self._selector.select(0):
+    def __len__(self) -> int:
+        return len(self._selector.get_map())
+
+    def serve(self, limit: int) -> int:
+        ready = self._selector.select(0)
+        for key, events in ready:
             handler: SocketHandler = key.data
             if events & EVENT_READ and not handler.closed:
                 handler.on_readable()
             if events & EVENT_WRITE and not handler.closed:
                 handler.on_writable()
+        return len(ready)
 
 
 class EpollSelector:
@@ -98,9 +109,13 @@ class EpollSelector:
     def handlers(self) -> list[SocketHandler]:
         return list(self._handlers.values())
 
-    def serve(self, limit: int | None = None) -> None:
+    def __len__(self) -> int:
+        return len(self._handlers)
+
+    def serve(self, limit: int) -> int:
         handlers = self._handlers
-        for fileno, flags in self._epoll.poll(0, limit or len(handlers) or 1):
+        ready = self._epoll.poll(0, limit)
+        for fileno, flags in ready:
             handler = handlers.get(fileno)
             if handler is None:  # another handler, served before this one, has closed it
                 continue
@@ -112,6 +127,7 @@ class EpollSelector:
                 handler.on_readable()
             if flags & ~_READABLE and events & EVENT_WRITE and not handler.closed:
                 handler.on_writable()
+        return len(ready)
 
 
 def _flags(events: int) -> int:

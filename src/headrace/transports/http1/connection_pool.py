@@ -108,7 +108,7 @@ class Http1Pool:
         while True:
             if connection is None:
                 try:
-                    connection, reused, waited = await self._new_connection(timeout, end, connected)
+                    connection, reused, waited = await self._new_connection(call, end, connected)
                     end += waited
                     connected = None
                 except BaseException:
@@ -213,7 +213,7 @@ class Http1Pool:
         return closed
 
     async def _new_connection(
-        self, timeout: Timeout, end: float, connected: ConnectedSocket | None
+        self, call: Call, end: float, connected: ConnectedSocket | None
     ) -> tuple[Http1Connection, bool, float]:
         """A new connection, or one that another attempt releases if this machine has none left.
 
@@ -225,7 +225,7 @@ class Http1Pool:
             return self.adopt(connected), False, 0.0
         waited, again = 0.0, False
         while True:
-            result = await self._connector.connect_or_wait((HTTP1,), timeout, end + waited, again=again)
+            result = await self._connector.connect_or_wait((HTTP1,), call, end + waited, again=again)
             if result.connected is not None:
                 return self.adopt(result.connected), False, waited
             waited, again = waited + result.waited, True

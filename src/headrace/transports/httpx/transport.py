@@ -17,6 +17,7 @@ from headrace.calls import Call, Content, content_parts
 from headrace.endpoint import FRAMING, Endpoint, unsendable
 from headrace.errors import CallError, CallTimeout, LocalResourceError, RequestError, SettingsError
 from headrace.keys import Secret
+from headrace.limiter_tokens import LackingConnection
 from headrace.replies import Headers, Reply
 from headrace.transports.connecting.client_certificate import ClientCertificate, load_client_certificate
 from headrace.transports.connecting.local_limits import ResourceShortage, translate_local_errors
@@ -128,7 +129,8 @@ class HttpxTransport:
                 if reply.stream is None:
                     self._release()
                 return reply
-            await self._shortage.wait(shortage, call.timeout.total, again=again)
+            with LackingConnection(call):
+                await self._shortage.wait(shortage, call.timeout.total, again=again)
             again = True
 
     def _release(self) -> None:

@@ -66,8 +66,8 @@ async def connect_async(
             raw.connect(address)  # to a Unix socket, this does not wait
         except BlockingIOError:
             raise no_answer(out, timeout) from None
-        except OSError:
-            raise no_run(out) from None
+        except OSError as error:
+            raise no_run(out, error) from None
         yield AsyncControlClient(connection, out, timeout)
     finally:
         connection.close()

@@ -85,7 +85,7 @@ def connect(out: str | os.PathLike[str], *, timeout: float = TIMEOUT) -> Control
     except TimeoutError:
         connection.close()
         raise no_answer(out, timeout) from None
-    except OSError:
+    except OSError as error:
         connection.close()
-        raise no_run(out) from None
+        raise no_run(out, error) from None
     return ControlClient(connection, out, timeout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from headrace import ControlRefused, HeadraceError, JournalError
 from headrace.bulk import Done, control_address
 from headrace_view.control.errors import NoRunError
+from headrace_view.file_locks import FileLocks
 
 TIMEOUT = 10.0
 """Seconds for the reply of a run; the default."""
@@ -33,9 +35,28 @@ def find_address(out: str | os.PathLike[str]) -> str:
     return address
 
 
-def no_run(out: str | os.PathLike[str]) -> NoRunError:
-    """The error about a run that has ended."""
-    return NoRunError(f"{os.fspath(out)}: no run is alive; begin it again with the same command")
+def no_run(out: str | os.PathLike[str], error: OSError | None = None) -> NoRunError:
+    """The error about a run that cannot be connected to, because of ``error``, or has ended meanwhile."""
+    name = os.fspath(out)
+    if isinstance(error, PermissionError):
+        return NoRunError(f"{name}: its run belongs to another user; only that one can steer it")
+    if error is not None and _is_locked(name):
+        return NoRunError(
+            f"{name}: its run takes no messages any more: it is ending, or its socket was removed; "
+            "Ctrl-C in its terminal stops it"
+        )
+    return NoRunError(f"{name}: no run is alive; begin it again with the same command")
+
+
+def _is_locked(out: str) -> bool:
+    """Whether a process of this machine has locked the run of an output, as far as that can be known."""
+    locks = FileLocks()
+    locks.look(())
+    for journal in (out, f"{out}.jsonl"):  # that of a run with a table is beside the table
+        with suppress(OSError):
+            if locks.holds(os.stat(f"{os.path.realpath(journal)}.journal")):
+                return True
+    return False
 
 
 def no_answer(out: str | os.PathLike[str], timeout: float) -> NoRunError:

@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 import msgspec
 
+from headrace.bulk import open_regular
+
 _CHUNK, _FIRST_CHUNK = 1 << 22, 1 << 18
 """Bytes of a read; the first one is short, so that the page soon has rows to show."""
 
@@ -47,7 +49,7 @@ class JournalFile:
         Raises:
             OSError: The file cannot be read.
         """
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             self.size = os.fstat(file.fileno()).st_size
             if self.size < position.offset or _ends(file, position.offset) != (position.head, position.tail):
                 return None

@@ -6,7 +6,9 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,10 +47,12 @@ class IndexPlace:
         for folder in self._candidates():
             try:
                 os.makedirs(folder, mode=0o700, exist_ok=True)
-                lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+                lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o600)
             except OSError:
                 continue
             try:
+                if not stat.S_ISREG(os.fstat(lock).st_mode):
+                    raise OSError("is not a regular file")
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 os.close(lock)
@@ -81,7 +85,8 @@ class IndexPlace:
         before, self.database = self.database, database
         if before != database:
             for path in self.folder.glob(f"{before.name}*"):
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # it is in nobody's way
+                    path.unlink()
 
     def _candidates(self) -> list[Path]:
         real = Path(os.path.realpath(self.journal))

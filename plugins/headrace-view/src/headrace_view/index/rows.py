@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from headrace.bulk import OutputLine, decode_line
+from headrace.bulk import OutputLine, decode_line, open_regular
 from headrace_view.index.line_facts import PICO, key_of
 from headrace_view.index.query import PAGE, RowQuery
 from headrace_view.index.schema import facet_words
@@ -146,7 +146,7 @@ def line_of(connection: sqlite3.Connection, journal: Path, row: int) -> OutputLi
         return None
     start, length, key = found
     try:
-        with journal.open("rb") as file:
+        with open_regular(journal) as file:
             file.seek(start)
             line = decode_line(file.read(length))
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
