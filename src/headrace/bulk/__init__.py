@@ -1,6 +1,7 @@
 """Bulk runs: a file of items in, a file of outcomes out, without losing any."""
 
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT, BulkRun
+from headrace.bulk.cancellation import Cancellation, ids_with_lines
 from headrace.bulk.control import (
     CancelItems,
     Change,
@@ -70,6 +71,7 @@ __all__ = [
 __all__ += [
     "AdjustableLimits",
     "CancelItems",
+    "Cancellation",
     "Change",
     "ControlMessage",
     "Done",
@@ -86,6 +88,7 @@ __all__ += [
     "accompanied_in_thread",
     "control_address",
     "encode_message",
+    "ids_with_lines",
 ]
 
 # For engines, which make the calls of a bulk run elsewhere.

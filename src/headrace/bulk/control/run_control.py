@@ -14,6 +14,7 @@ import msgspec
 
 from headrace._support.text import shortened
 from headrace._support.units import format_count
+from headrace.bulk.cancellation import Cancellation, checked_ids
 from headrace.bulk.control.limits import RunLimits
 from headrace.bulk.control.messages import (
     CancelItems,
@@ -25,7 +26,14 @@ from headrace.bulk.control.messages import (
     SetLimit,
     decode_message,
 )
-from headrace.bulk.control.records import Change, change_of, record_address, record_change
+from headrace.bulk.control.records import (
+    CANCELLED,
+    RETRIED,
+    Change,
+    change_of,
+    record_address,
+    record_change,
+)
 from headrace.bulk.control.replies import Done, Refused
 from headrace.bulk.control.snapshot import RunSnapshot, RunStatus
 from headrace.bulk.policy_limits import LimitValue
@@ -110,22 +118,24 @@ class RunControl(ABC):
         """Draw no more items, and end the session when those in flight are finished."""
 
     @abstractmethod
-    def retry_failed(self) -> Done:
-        """Send the failed items again in this session.
+    def _retry_failed(self) -> int:
+        """Have the failed items sent again in this session; returns how many have failed, in all sessions.
 
         Raises:
-            ControlRefused: The run is stopping, or it is not possible in this run.
+            ControlRefused: It is not possible in this run.
         """
 
+    @property
     @abstractmethod
-    async def cancel(self, ids: Sequence[str]) -> Done:
-        """Let items fail with the code "cancelled", that are in flight or were not sent yet.
+    def _when_retried(self) -> str:
+        """When they are sent, in words."""
 
-        The ids that are done or not known are in the reply. Items that were not sent yet fail when their turn
-        comes in this session.
+    @abstractmethod
+    async def _cancel(self, ids: Sequence[str]) -> Cancellation:
+        """Let items fail; the ids differ.
 
         Raises:
-            ControlRefused: No item can be cancelled.
+            ControlRefused: It is not possible in this run.
         """
 
     def announce(self, address: str) -> None:
@@ -200,6 +210,44 @@ class RunControl(ABC):
         return Done(
             message="Stopping: calls in flight are being finished; run its command again to continue.",
             change=change,
+        )
+
+    def retry_failed(self) -> Done:
+        """Send the failed items again in this session.
+
+        Raises:
+            ControlRefused: The run is stopping, or it is not possible in this run.
+        """
+        self._refuse_if_stopping()
+        number = self._retry_failed()
+        if not number:
+            return Done(message="No item has failed.")
+        items, when = format_count(number, "failed item"), self._when_retried
+        return Done(
+            message=f"{items} will be sent again {when}.",
+            change=self._note(RETRIED, None, items),
+        )
+
+    async def cancel(self, ids: Sequence[str]) -> Done:
+        """Let items fail with the code "cancelled", that are in flight or were not sent yet.
+
+        The ids that are done or not known are in the reply. Items that were not sent yet fail when their turn
+        comes in this session.
+
+        Raises:
+            ControlRefused: No item can be cancelled.
+        """
+        self._refuse_if_ended()
+        found = await self._cancel(checked_ids(ids))
+        message, stopped = found.describe(), found.stopped
+        if not stopped:
+            raise ControlRefused(message)
+        return Done(
+            message=message,
+            change=self._note(CANCELLED, None, shortened(", ".join(stopped))),
+            cancelled=stopped,
+            finished=found.finished,
+            unknown=found.unknown,
         )
 
     def set_limit(self, name: str, value: LimitValue) -> Done:
