@@ -44,6 +44,7 @@ from headrace.bulk.run_handle import Run
 from headrace.bulk.run_lock import RunIdentity, lock_run, run_identity
 from headrace.bulk.sources import Item, RowSource, Source, SourceKind
 from headrace.bulk.sources.arrow_values import json_values
+from headrace.bulk.sources.input_files import input_files
 from headrace.bulk.summary import Summary
 from headrace.bulk.summary_totals import decode_totals, encode_totals
 from headrace.bulk.tables import write_table
@@ -118,6 +119,7 @@ __all__ += [
     "decode_totals",
     "dropped_cost",
     "encode_totals",
+    "input_files",
     "item_result",
     "json_values",
     "lock_run",
