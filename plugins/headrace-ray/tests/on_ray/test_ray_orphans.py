@@ -26,7 +26,7 @@ Serving = Callable[[Behaviour], Any]
 ROWS = 800
 
 
-def start_actor(folder: Path, url: str, session: str, max_in_flight: int) -> Any:
+def start_actor(folder: Path, url: str, session: str, max_in_flight: int, *, steered: bool = False) -> Any:
     """Start an actor of a session whose command is gone; Ray does not end it."""
     import ray
 
@@ -44,7 +44,7 @@ def start_actor(folder: Path, url: str, session: str, max_in_flight: int) -> Any
         max_in_flight=max_in_flight,
         wait_for_endpoint=LIMIT,
         retry_failed=False,
-        steered=False,
+        steered=steered,
         environment={},
         folder=str(folder),
         path=tuple(sys.path),
