@@ -1,9 +1,9 @@
 """Bulk runs: a file of items in, a file of outcomes out, without losing any."""
 
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT, BulkRun
-from headrace.bulk.cancellation import Cancellation, ids_with_lines
 from headrace.bulk.control import (
     CancelItems,
+    Cancellation,
     Change,
     ControlMessage,
     Done,
@@ -20,6 +20,7 @@ from headrace.bulk.control import (
     accompanied_in_thread,
     control_address,
     encode_message,
+    ids_with_lines,
 )
 from headrace.bulk.drawn_items import DrawnItems
 from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost

@@ -32,7 +32,7 @@ from headrace_ray.shards import AbandonedShards, ActorShard, KeyOf, read_shard
 from headrace_ray.stop import INTERRUPT, StopSignal
 
 _POLL_INTERVAL = 0.2
-"""Seconds between two checks whether the session must stop, or has new orders."""
+"""Seconds between two checks whether the session must stop."""
 
 _MAX_EMPTY_RESTARTS = 3
 """Maximum number of actors of a session that may die without finishing an item."""
@@ -156,13 +156,12 @@ class CallActor:
             blocks = self._blocks = RunningBlocks(client, self._place, self._stop.shared, self._shard.path)
             if setup.steered:
                 await blocks.follow_orders()
+                group.start_soon(blocks.follow_regularly)
                 group.start_soon(blocks.report_regularly)
             group.start_soon(executor.run)
             task_status.started(executor)
             while not self._stop.drop_requested:
                 await anyio.sleep(_POLL_INTERVAL)
-                if setup.steered:  # also while it stops: a call that hangs may be cancelled
-                    await blocks.follow_orders()
                 if self._stop.requested:
                     blocks.stop()
             self._dropping.set()

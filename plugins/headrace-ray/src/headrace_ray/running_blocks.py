@@ -24,6 +24,9 @@ from headrace_ray.reports import ActorReport, ReportFile, common_reason
 
 _log = logging.getLogger("headrace")
 
+_ORDERS_INTERVAL = 0.2
+"""Seconds between two looks for orders."""
+
 _REPORT_INTERVAL = 1.0
 """Seconds between two reports."""
 
@@ -68,6 +71,12 @@ class RunningBlocks:
         """Draw no more items."""
         for block in self._running:
             block.stop()
+
+    async def follow_regularly(self) -> None:
+        """Follow orders until cancelled, also while the session stops; a cancelled call may take a while."""
+        while True:
+            await anyio.sleep(_ORDERS_INTERVAL)
+            await self.follow_orders()
 
     async def follow_orders(self) -> None:
         """Carry out what the driver has ordered since the last call, and report that soon."""

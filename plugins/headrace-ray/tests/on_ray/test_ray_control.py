@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 
 from headrace import ControlRefused, SettingsError
 from headrace.bulk import ItemResult, Summary, control_address, encode_totals
+from headrace_ray import folder
 from headrace_ray.control import RayControl
+from headrace_ray.folder import OutputFolder
 from headrace_ray.orders import ActorOrders, OrderReader, Orders
 from headrace_ray.places import take_place
 from headrace_ray.reports import ActorReport, ReportFile, read_reports
-from headrace_ray.shards import ActorShard
+from headrace_ray.shards import ActorShard, key_by_index
 from headrace_ray.stop import INTERRUPT, StopSignal
 
 BEFORE = Summary(0, done_before=5, failed_before=1)
@@ -249,6 +251,28 @@ def test_no_session_follows_a_stop_or_for_nothing(session: Session, summary: Sum
     control.retry_failed()
     assert not control.end_session(summary)
     assert control.snapshot().state == "ended"
+
+
+def test_a_further_session_has_a_stop_that_was_requested_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_here(function: Any, arguments: Any) -> list[Any]:
+        return [function(*each) for each in arguments]
+
+    monkeypatch.setattr(folder, "run_tasks", run_here)
+    with OutputFolder(str(tmp_path / "out"), {"input": "x"}, key_by_index, retry_failed=False) as out:
+        first = out.session
+        shard = ActorShard(out.path, first, "a")
+        add_line(shard, "failed")
+        shard.lines.close()
+        out.request_stop(INTERRUPT)
+        out.begin_again()
+        assert out.session != first
+        assert (out.stop.reason(), out.stop.drop_requested) == (INTERRUPT, False)
+        assert [len(keys) for keys in out.keys] == [0], "the line of a failed item was removed"
+        assert not list(out.path.glob(f".*{first}*"))
+        assert out.stop.shared.is_dir()
+    assert not list(out.path.glob(".*"))
 
 
 def test_the_address_is_in_the_sidecar_of_the_folder(session: Session) -> None:

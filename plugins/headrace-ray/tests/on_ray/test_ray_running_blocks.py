@@ -161,7 +161,7 @@ async def test_cancelled_items_are_those_of_all_blocks_and_reported_at_once(tmp_
         await actor.blocks.follow_orders()
         await actor.blocks.add(later)
         assert orders.cancel(["c"]) == 2
-        await actor.blocks.follow_orders()
+        group.start_soon(actor.blocks.follow_regularly)
         reports: list[Any] = []
         with anyio.fail_after(10):
             while not reports or reports[0].followed < 2:
@@ -179,4 +179,3 @@ async def test_totals_are_added_up_only_if_a_block_has_counted_something(tmp_pat
     assert actor.blocks._current_report().totals is before
     block.summary.add(ItemResult(0, answered=True))
     assert decode_totals(actor.blocks._current_report().totals).succeeded == 1
-    await anyio.lowlevel.checkpoint()
