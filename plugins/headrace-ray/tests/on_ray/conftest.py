@@ -69,7 +69,11 @@ def cluster() -> Iterator[str]:
 
 
 def _start_ray(folder: str) -> str:
-    """Start a cluster and return its address; Ray gives up after 30 s, which a loaded machine may need."""
+    """Start a cluster and return its address.
+
+    Ray gives up after 30 s, which a loaded machine may need. What such a try has started ends with this
+    process.
+    """
     import ray
 
     options = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 200 << 20}
