@@ -4,6 +4,7 @@ from headrace._support.regular_file import open_regular
 from headrace.bulk.bulk_run import WAIT_FOR_ENDPOINT, BulkRun
 from headrace.bulk.control import (
     CancelItems,
+    Cancellation,
     Change,
     ControlMessage,
     Done,
@@ -20,6 +21,7 @@ from headrace.bulk.control import (
     accompanied_in_thread,
     control_address,
     encode_message,
+    ids_with_lines,
 )
 from headrace.bulk.drawn_items import DrawnItems
 from headrace.bulk.dropped_cost import dropped_cost, record_dropped_cost
@@ -44,6 +46,7 @@ from headrace.bulk.run_handle import Run
 from headrace.bulk.run_lock import RunIdentity, lock_run, run_identity
 from headrace.bulk.sources import Item, RowSource, Source, SourceKind
 from headrace.bulk.sources.arrow_values import json_values
+from headrace.bulk.sources.input_files import input_files
 from headrace.bulk.summary import Summary
 from headrace.bulk.summary_totals import decode_totals, encode_totals
 from headrace.bulk.tables import write_table
@@ -71,6 +74,7 @@ __all__ = [
 __all__ += [
     "AdjustableLimits",
     "CancelItems",
+    "Cancellation",
     "Change",
     "ControlMessage",
     "Done",
@@ -87,6 +91,7 @@ __all__ += [
     "accompanied_in_thread",
     "control_address",
     "encode_message",
+    "ids_with_lines",
 ]
 
 # For engines, which make the calls of a bulk run elsewhere.
@@ -116,6 +121,7 @@ __all__ += [
     "decode_totals",
     "dropped_cost",
     "encode_totals",
+    "input_files",
     "item_result",
     "json_values",
     "lock_run",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import anyio.to_thread
 import attrs
 import msgspec
 
+from headrace._support.text import listed
 from headrace.bulk.executor import Executor
 from headrace.bulk.input_check import InputCheck
 from headrace.bulk.item_feed import ItemFeed
@@ -17,6 +18,7 @@ from headrace.bulk.journal import Journal
 from headrace.bulk.memory_journal import MemoryJournal
 from headrace.bulk.output_line import decode_entries
 from headrace.bulk.result_store import ResultStore
+from headrace.errors import ControlRefused
 
 _FEW = 20
 """Ids that are looked up in the output one by one. For more, its lines are decoded."""
@@ -29,6 +31,7 @@ class Cancellation:
     Attributes:
         in_flight: Their calls are cancelled.
         later: They were not sent yet, and fail when their turn comes.
+        perhaps_later: The same, if the input has them: it was not asked.
         dropped: They were sent and cannot be stopped; their answers are paid, and dropped when they come.
         kept: They are in flight, and the executor cannot cancel them.
         finished: They are done.
@@ -37,10 +40,43 @@ class Cancellation:
 
     in_flight: list[str] = attrs.field(factory=list)
     later: list[str] = attrs.field(factory=list)
+    perhaps_later: list[str] = attrs.field(factory=list)
     dropped: list[str] = attrs.field(factory=list)
     kept: list[str] = attrs.field(factory=list)
     finished: list[str] = attrs.field(factory=list)
     unknown: list[str] = attrs.field(factory=list)
+
+    @property
+    def stopped(self) -> list[str]:
+        """The items that get no answer in this session."""
+        return [*self.in_flight, *self.later, *self.perhaps_later, *self.dropped]
+
+    def describe(self) -> str:
+        """What became of the request, as sentences for a person."""
+        parts = {
+            "Cancelled in flight": self.in_flight,
+            "Fail when their turn comes": self.later,
+            "Fail when their turn comes, if the input has them": self.perhaps_later,
+            "Sent in a batch, so paid, and dropped when their answers come": self.dropped,
+            "In flight, and not cancelled because the engine cannot": self.kept,
+            "Done already": self.finished,
+            "Not in the input": self.unknown,
+        }
+        return " ".join(f"{what}: {listed(ids)}." for what, ids in parts.items() if ids)
+
+
+def checked_ids(ids: Sequence[str]) -> list[str]:
+    """The ids, each once.
+
+    Raises:
+        ControlRefused: They are no list of texts (the characters of a string may be ids of other items), or
+            there are none.
+    """
+    if isinstance(ids, str) or not isinstance(ids, Iterable) or not all(isinstance(id, str) for id in ids):
+        raise ControlRefused("ids: must be a list of ids, which are texts")
+    if not ids:
+        raise ControlRefused("no ids: name the items to cancel")
+    return list(dict.fromkeys(ids))
 
 
 async def cancel_items(
@@ -89,9 +125,19 @@ def _ids_with_lines(journal: ResultStore, ids: Collection[str]) -> set[str]:
     """Those of the ids that have a line in the output."""
     if isinstance(journal, MemoryJournal):
         return _found(journal.content.getvalue(), ids)
-    if not isinstance(journal, Journal):
-        return set()
-    path = Path(journal.path)
+    return ids_with_lines(journal.path, ids) if isinstance(journal, Journal) else set()
+
+
+def ids_with_lines(path: Path, ids: Collection[str]) -> set[str]:
+    """Those of the ids that have a line in an output file; it is not read line by line.
+
+    Args:
+        path: The file; another process may append to it.
+        ids: The ids.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     if not path.stat().st_size:
         return set()
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

@@ -214,6 +214,7 @@ def run(
             deadline=deadline,
             wait_for_endpoint=wait_for_endpoint,
             retry_failed=target.retry_failed,
+            command=kept_command(client),
         )
         summary = chosen.run(job, engine_values)
         output.print(summary, target.out)

@@ -50,6 +50,7 @@ class Job:
         priority: The priority of the requests, or its column.
         extra_body: Members of the bodies that only the endpoint has.
         on_missing: What happens if a row lacks a column.
+        command: The command of the run, without secrets, for those who look at its output; None without one.
     """
 
     input: str
@@ -75,6 +76,7 @@ class Job:
     priority: int | str = 0
     extra_body: Mapping[str, Any] = attrs.field(factory=dict)
     on_missing: Literal["refuse", "fail-row"] = "refuse"
+    command: str | None = None
 
 
 @runtime_checkable

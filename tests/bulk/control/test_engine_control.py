@@ -16,8 +16,8 @@ import pytest
 from headrace import hookimpl
 from headrace.bulk import (
     CancelItems,
+    Cancellation,
     ControlMessage,
-    Done,
     GetStatus,
     PauseRun,
     ResumeRun,
@@ -70,11 +70,15 @@ class EngineRun(RunControl):
     def _stop(self) -> None:
         self.state = "stopping"
 
-    def retry_failed(self) -> Done:
+    def _retry_failed(self) -> int:
         raise ControlRefused("not on this engine")
 
-    async def cancel(self, ids: Sequence[str]) -> Done:
-        raise ControlRefused("not on this engine")
+    @property
+    def _when_retried(self) -> str:
+        return "never"
+
+    async def _cancel(self, ids: Sequence[str]) -> Cancellation:
+        return Cancellation(perhaps_later=[id for id in ids if id != "x"], finished=["x"])
 
 
 @pytest.fixture
@@ -109,7 +113,9 @@ async def test_the_messages_of_an_engine_are_those_of_all_runs(
             SetLimit(name="max-in-flight", value=7),
             SetLimit(name="budget", value=1),
             RetryFailed(),
-            CancelItems(ids=["a"]),
+            CancelItems(ids=["a", "x", "a"]),
+            CancelItems(ids=["x"]),
+            CancelItems(ids=[]),
             ResumeRun(),
             StopRun(),
             StopRun(),
@@ -124,7 +130,9 @@ async def test_the_messages_of_an_engine_are_those_of_all_runs(
         "max-in-flight is 7 already.",
         "budget: no policy of this run has it; the client was made without the policy 'cost'",
         "not on this engine",
-        "not on this engine",
+        "Fail when their turn comes, if the input has them: a. Done already: x.",
+        "Done already: x.",
+        "no ids: name the items to cancel",
         "Resumed: items are sent again.",
         "Stopping: calls in flight are being finished; run its command again to continue.",
         "The run is stopping already.",
@@ -135,6 +143,7 @@ async def test_the_messages_of_an_engine_are_those_of_all_runs(
     assert made == [
         "state: running → paused",
         "max-in-flight: 4 → 7",
+        "cancelled: a",
         "state: paused → running",
         "state: running → stopping",
     ]

@@ -26,12 +26,13 @@ from headrace.plugins import SHARED_FOLDER
 from headrace_ray.blocks import BlockSource
 from headrace_ray.executor import BlockExecutor
 from headrace_ray.key_sets import Array
+from headrace_ray.places import take_place
 from headrace_ray.running_blocks import RunningBlocks
 from headrace_ray.shards import AbandonedShards, ActorShard, KeyOf, read_shard
 from headrace_ray.stop import INTERRUPT, StopSignal
 
 _POLL_INTERVAL = 0.2
-"""Seconds between two checks whether the session must stop, or has new orders."""
+"""Seconds between two checks whether the session must stop."""
 
 _MAX_EMPTY_RESTARTS = 3
 """Maximum number of actors of a session that may die without finishing an item."""
@@ -41,7 +42,8 @@ _MAX_EMPTY_RESTARTS = 3
 class ActorSetup:
     """The configuration of an actor.
 
-    Settings are read from ``environment`` and ``folder``. ``sidecar`` is a file beside the shards; if it
+    ``max_in_flight`` calls are shared by all ``actors``. Settings are read from ``environment`` and
+    ``folder``. ``sidecar`` is a file beside the shards; if it
     exists, the actor sees the folder of the run. ``steered`` says whether the actor looks for orders, and
     reports what it does.
     """
@@ -53,6 +55,7 @@ class ActorSetup:
     key: KeyOf
     choices: tuple[str, ...]
     answer: Any
+    actors: int
     max_in_flight: int
     wait_for_endpoint: float
     retry_failed: bool
@@ -79,7 +82,6 @@ class CallActor:
         sys.path += [folder for folder in setup.path if folder not in sys.path]
         if Path(setup.folder).is_dir():
             os.chdir(setup.folder)
-        raise_file_limit(setup.max_in_flight)
         self._shard = ActorShard(setup.out, setup.session, ray.get_runtime_context().get_actor_id())
         if self._stop.session_ended:  # checked only now: see `OutputFolder`
             self._shard.path.unlink()
@@ -89,6 +91,8 @@ class CallActor:
             self._shard.wait_for_predecessors()
         except JournalError as error:
             self._stop.request(error, drop=True)
+        self._place = take_place(self._stop.shared, setup.actors)
+        raise_file_limit(self._place.share_of(setup.max_in_flight))
         self._abandoned = AbandonedShards(self._shard.path, setup.session, setup.key)
         self._lock = threading.Lock()
         self._block_locks: dict[bytes, threading.Lock] = {}
@@ -147,10 +151,12 @@ class CallActor:
         """See `_serve`."""
         setup, self._dropping = self._setup, anyio.Event()
         async with setup.make_client() as client, anyio.create_task_group() as group:
-            executor = BlockExecutor(client, setup.max_in_flight, setup.choices, setup.answer)
-            blocks = self._blocks = RunningBlocks(client, self._stop.shared, self._shard.path)
+            share = self._place.share_of(setup.max_in_flight)
+            executor = BlockExecutor(client, share, setup.choices, setup.answer)
+            blocks = self._blocks = RunningBlocks(client, self._place, self._stop.shared, self._shard.path)
             if setup.steered:
-                blocks.follow_orders()
+                await blocks.follow_orders()
+                group.start_soon(blocks.follow_regularly)
                 group.start_soon(blocks.report_regularly)
             group.start_soon(executor.run)
             task_status.started(executor)
@@ -158,8 +164,6 @@ class CallActor:
                 await anyio.sleep(_POLL_INTERVAL)
                 if self._stop.requested:
                     blocks.stop()
-                elif setup.steered:
-                    blocks.follow_orders()
             self._dropping.set()
             group.cancel_scope.cancel()
 
@@ -172,7 +176,8 @@ class CallActor:
             table.num_rows,
             wait_for_endpoint=self._setup.wait_for_endpoint,
         )
-        self._blocks.add(bulk)
+        bulk.attach(self._executor)
+        await self._blocks.add(bulk)
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._cancel_when_dropped, group.cancel_scope)

@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from headrace import ControlRefused
-from headrace.bulk import Done, RunControl, RunSnapshot, RunStatus, Summary, decode_totals, run_identity
+import anyio
+import anyio.to_thread
+
+from headrace.bulk import (
+    Cancellation,
+    RunControl,
+    RunSnapshot,
+    RunStatus,
+    Summary,
+    decode_totals,
+    ids_with_lines,
+    run_identity,
+)
 from headrace_ray.folder import OutputFolder
 from headrace_ray.orders import ActorOrders
 from headrace_ray.reports import ActorReport, common_reason, read_reports
+from headrace_ray.shards import PATTERN
 from headrace_ray.stop import INTERRUPT
+
+_POLL_INTERVAL = 0.1
+"""Seconds between two looks whether the actors have carried out an order."""
+
+_LONGEST_WAIT = 10.0
+"""Seconds to wait for that. An actor that does not answer carries it out later."""
 
 
 class RayControl(RunControl):
     """Shows a run on Ray, and changes it; see `headrace.bulk.RunControl`.
 
-    Its totals are those that the actors have reported last, until `end` has those of the session.
+    Its totals are those that the actors have reported last, until a session has ended. If failed items are to
+    be sent again then, a further session follows.
 
     Args:
         folder: The output folder.
@@ -47,14 +67,39 @@ class RayControl(RunControl):
         self._total = total
         self._started = time.monotonic()
         self._result: Summary | None = None
+        self._turn = threading.RLock()
+        self._again = False
+        self._between_sessions = False
 
-    def end(self, summary: Summary) -> None:
-        """Note that the session has ended with these totals."""
-        self._result = summary
+    def end_session(self, summary: Summary) -> bool:
+        """Note that a session has ended with these totals.
+
+        Returns:
+            Whether another one must send the failed items again; its orders are held until `begin_session`.
+        """
+        with self._turn:
+            again, self._again = self._again, False
+            if not again or summary.stopped_by is not None or not summary.failed_before + summary.failed:
+                self._result = summary
+                return False
+            self._between_sessions = True
+            self._orders.hold()
+            summary.done_before -= summary.failed_before
+            summary.forget_failures()
+            self._before = summary.snapshot()
+        return True
+
+    def begin_session(self) -> None:
+        """Note that another session begins."""
+        self._orders.move_to(self._folder.stop.shared)
+        self._between_sessions = False
+
+    def _reports(self) -> list[tuple[ActorReport, bool]]:
+        return [] if self._between_sessions else list(read_reports(self._folder.stop.shared))
 
     def snapshot(self) -> RunSnapshot:
         """The state of the run now."""
-        reports = list(read_reports(self._folder.stop.shared))
+        reports = self._reports()
         alive = [report for report, is_alive in reports if is_alive]
         state, result = self._state_of(alive), self._result
         return self._snapshot_of(
@@ -83,7 +128,7 @@ class RayControl(RunControl):
         return totals
 
     def _alive(self) -> list[ActorReport]:
-        return [report for report, is_alive in read_reports(self._folder.stop.shared) if is_alive]
+        return [report for report, is_alive in self._reports() if is_alive]
 
     def _state_of(self, alive: list[ActorReport]) -> RunStatus:
         if self._result is not None:
@@ -109,23 +154,50 @@ class RayControl(RunControl):
         self._orders.paused = False
 
     def _stop(self) -> None:
-        self._folder.stop.request(INTERRUPT)
+        self._folder.request_stop(INTERRUPT)
 
-    def retry_failed(self) -> Done:
-        """Refused: the actors read no item twice in a session."""
-        self._refuse_if_stopping()
-        raise ControlRefused(
-            "retry-failed: not while a run with engine ray goes on; stop the run, and run its command again "
-            'with only="failed"'
+    def _retry_failed(self) -> int:
+        with self._turn:
+            self._refuse_if_stopping()  # the last items may have been finished meanwhile
+            totals = self.snapshot()
+            number = totals.failed_before + totals.failed
+            if number:
+                self._again = True
+                self._orders.forget_cancelled(self._with_lines(self._orders.cancelled))
+        return number
+
+    @property
+    def _when_retried(self) -> str:
+        return "when all others are done, with those that fail until then"
+
+    async def _cancel(self, ids: Sequence[str]) -> Cancellation:
+        # First, because an item that is cancelled before it is sent gets its line at once.
+        finished = await anyio.to_thread.run_sync(self._with_lines, ids)
+        others = [id for id in ids if id not in finished]
+        in_flight = await self._cancelled_by_actors(others) if others else set()
+        return Cancellation(
+            in_flight=[id for id in others if id in in_flight],
+            perhaps_later=[id for id in others if id not in in_flight],
+            finished=[id for id in ids if id in finished],
         )
 
-    async def cancel(self, ids: Sequence[str]) -> Done:
-        """Refused: the driver does not know which actor has an item."""
-        self._refuse_if_ended()
-        raise ControlRefused(
-            "cancel: a run with engine ray cannot cancel single items; stop ends the run, and its command "
-            "continues it"
-        )
+    async def _cancelled_by_actors(self, ids: Sequence[str]) -> set[str]:
+        """Have the actors cancel items; return those that were in flight."""
+        before = self._cancelled_in_flight()
+        order = self._orders.cancel(ids)
+        with anyio.move_on_after(_LONGEST_WAIT):
+            while any(report.followed < order for report in self._alive()):  # noqa: ASYNC110 - no event
+                await anyio.sleep(_POLL_INTERVAL)
+        return self._cancelled_in_flight() - before
+
+    def _cancelled_in_flight(self) -> set[str]:
+        """Return the ids of the items whose calls the actors of this session have cancelled."""
+        return {id for report, _ in self._reports() for id in report.cancelled}
+
+    def _with_lines(self, ids: Collection[str]) -> set[str]:
+        """Return those of the ids that have a line in a shard."""
+        shards = self._folder.path.glob(PATTERN) if ids else ()
+        return {id for shard in shards for id in ids_with_lines(shard, ids)}
 
 
 def _waiting(alive: list[ActorReport]) -> str:

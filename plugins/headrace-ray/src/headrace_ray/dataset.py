@@ -18,7 +18,7 @@ from headrace_ray.blocks import key_of, request_tables
 from headrace_ray.files import JobSpec
 from headrace_ray.folder import OutputFolder, put_shared
 from headrace_ray.key_sets import SortedKeys
-from headrace_ray.session import ActorPoolConfig, ray_cluster, run_session
+from headrace_ray.session import ActorPoolConfig, ray_cluster, run_sessions
 from headrace_ray.shards import key_by_id
 from headrace_ray.stop import StopSignal
 
@@ -115,13 +115,16 @@ def map_dataset(
         ray_cluster(None),
         OutputFolder(os.fspath(out), task.fingerprint(), key_by_id, retry_failed=retry_failed) as folder,
     ):
-        get_done = put_shared(SortedKeys.of(folder.keys))
-        requests = dataset.map_batches(
-            partial(_requests, spec=spec, id_column=id_column, get_done=get_done, stop=folder.stop),
-            batch_size=None,
-            batch_format="pyarrow",
-            zero_copy_batch=True,
-        )
+
+        def requests() -> Any:
+            get_done = put_shared(SortedKeys.of(folder.keys))
+            return dataset.map_batches(
+                partial(_requests, spec=spec, id_column=id_column, get_done=get_done, stop=folder.stop),
+                batch_size=None,
+                batch_format="pyarrow",
+                zero_copy_batch=True,
+            )
+
         pool = ActorPoolConfig(
             actors=actors,
             make_client=make_client,
@@ -132,10 +135,9 @@ def map_dataset(
             key=key_by_id,
             wait_for_endpoint=wait_for_endpoint,
             deadline=deadline,
-            retry_failed=retry_failed,
             backend=backend,
         )
-        return run_session(requests, folder, pool, None)
+        return run_sessions(requests, folder, pool, None)
 
 
 def _requests(

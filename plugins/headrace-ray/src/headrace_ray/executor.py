@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any, Self
 
 import anyio
@@ -64,8 +64,8 @@ class BlockExecutor:
     def __init__(self, client: Client, max_in_flight: int, choices: tuple[str, ...], answer: Any) -> None:
         client.limiter.total_tokens = max_in_flight
         self._client = client
+        self._map = client.map(self, answer=answer)
         self._choices = choices
-        self._answer = answer
         self._shares: list[_WorkShare] = []
         self._share_added = anyio.Event()
 
@@ -76,7 +76,11 @@ class BlockExecutor:
 
     async def run(self) -> None:
         """Make the calls, until cancelled."""
-        await self._client.map(self, answer=self._answer).each(self._finish)
+        await self._map.each(self._finish)
+
+    async def cancel(self, indexes: Set[int]) -> None:
+        """Cancel the calls of these items that are in flight; they fail with a `CallCancelled`."""
+        await self._map.cancel(lambda drawn: drawn.item.index in indexes)
 
     async def work(self, items: Iterator[WorkItem], take: ResultHandler) -> None:
         """See `headrace.bulk.Executor.work`; several calls may run at once."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy
 
 from headrace import InputError
-from headrace.bulk import InputCheck, Item, Source, Task
+from headrace.bulk import InputCheck, Item, Source, Task, input_files
 from headrace_ray.blocks import request_tables
 from headrace_ray.key_sets import IndexBitmap
 from headrace_ray.stop import StopSignal
@@ -87,13 +84,10 @@ class _PrefixedSource(Source):
 
 
 def find_files(input_name: str) -> list[IndexedFile]:
-    """Return the files that INPUT names, sorted by name.
-
-    INPUT is a file, a folder (with all its subfolders) or a pattern. Names that begin with a dot or an
-    underscore are skipped.
+    """Return the files that INPUT names; see `headrace.bulk.input_files`.
 
     Raises:
-        InputError: No file matches.
+        InputError: No file matches, or INPUT is not a path.
     """
     if input_name == "-":
         raise InputError("-: --engine ray cannot read stdin; name a file, a folder or a pattern")
@@ -102,21 +96,7 @@ def find_files(input_name: str) -> list[IndexedFile]:
             "INPUT is a URL, which --engine ray cannot read; read it with Ray Data and call "
             "headrace_ray.map_dataset"
         )
-    if os.path.isfile(input_name):
-        return [IndexedFile(os.path.abspath(input_name), "")]
-    if os.path.isdir(input_name):
-        base, found = Path(input_name), Path(input_name).rglob("*")
-    else:
-        base = Path(os.path.dirname(glob.escape(input_name).partition("[")[0]) or ".")
-        found = (Path(each) for each in glob.iglob(input_name, recursive=True))
-    paths = sorted(path for path in found if path.is_file() and not _is_hidden(path.relative_to(base)))
-    if not paths:
-        raise InputError(f"{input_name}: no such file, and no files match this folder or pattern")
-    return [IndexedFile(str(path.absolute()), str(path.relative_to(base))) for path in paths]
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith((".", "_")) for part in path.parts)
+    return [IndexedFile(str(path), prefix) for path, prefix in input_files(input_name)]
 
 
 def scan(file: IndexedFile, spec: JobSpec, id_column: str | None, limit: int | None) -> tuple[int, str]:

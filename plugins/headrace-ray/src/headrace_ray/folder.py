@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -24,24 +25,42 @@ from headrace_ray.shards import KeyOf, ShardContent
 from headrace_ray.stop import StopSignal
 
 SIDECAR = "run.journal"
+
+_GRACE = 10.0
+"""Seconds in which Ray may end the actors of a finished session, before the session's end makes them end."""
+
 T = TypeVar("T")
 
 
 class OutputFolder:
-    """The output folder of one session; a context manager that holds its lock.
+    """The output folder of a session, and of those that follow it; a context manager that holds its lock.
 
     Entering it repairs the shards after a crash. ``keys`` are the keys of the items that are done, and
     ``failed`` the keys of those that failed. With ``retry_failed``, the lines of failed items are removed.
+    ``command`` is kept in the sidecar, for those who look at the run.
 
     Raises:
         JournalError: The folder belongs to another run, is in use, or is damaged.
     """
 
-    def __init__(self, out: str, fingerprint: Mapping[str, Any], key: KeyOf, *, retry_failed: bool) -> None:
+    def __init__(
+        self,
+        out: str,
+        fingerprint: Mapping[str, Any],
+        key: KeyOf,
+        *,
+        retry_failed: bool,
+        command: str | None = None,
+    ) -> None:
         self.path = Path(out).absolute()
         self._fingerprint = fingerprint
+        self._command = command
         self._key = key
-        self._retry_failed = retry_failed
+        self.retry_failed = retry_failed
+        self._switching = threading.RLock()  # a signal handler may interrupt the thread that holds it
+        self._name_session()
+
+    def _name_session(self) -> None:
         self.session = secrets.token_hex(4)
         self.stop = StopSignal(self.path, self.session)
 
@@ -51,23 +70,57 @@ class OutputFolder:
         except OSError as error:
             raise JournalError(f"{self.path}: cannot create the output folder: {error.strerror}") from error
         begun = next(self.path.glob(shards.PATTERN), None) is not None
-        self._lock = lock_run(self.path, self.path / SIDECAR, self._fingerprint, begun=begun)
+        self._lock = lock_run(
+            self.path, self.path / SIDECAR, self._fingerprint, begun=begun, command=self._command
+        )
+        try:
+            self._begin()
+        except BaseException:
+            os.close(self._lock)
+            raise
+        return self
+
+    def begin_again(self) -> None:
+        """End the session, remove the lines of failed items, and begin another session.
+
+        A stop that was requested meanwhile holds for the new session.
+
+        Raises:
+            JournalError: A shard is damaged or cannot be rewritten.
+        """
+        shards.wait_until_free(self.path.glob(f"shard-{self.session}-*.jsonl"), _GRACE)
+        self._end(self.stop.shared)
+        with self._switching:
+            before = self.stop
+            self._name_session()
+            reason = before.reason()
+            if reason is not None:
+                self.stop.request(reason, drop=before.drop_requested)
+        before.clear()
+        self.retry_failed = True
+        self._begin()
+
+    def request_stop(self, reason: HeadraceError | str, *, drop: bool = False) -> None:
+        """Stop the session that goes on now; for all threads of the driver. See `StopSignal.request`."""
+        with self._switching:
+            self.stop.request(reason, drop=drop)
+
+    def _begin(self) -> None:
+        """Begin the session whose name is set."""
         try:
             self._end_earlier_sessions()
             self.stop.shared.mkdir()
             found = sorted(self.path.glob(shards.PATTERN))
             shards.wait_for_release(found)
             self._clear(found)
-            arguments = [(shard, self._key, self._retry_failed, self.stop) for shard in found]
+            arguments = [(shard, self._key, self.retry_failed, self.stop) for shard in found]
             contents = run_tasks(_read_and_repair, arguments)
             self._note_spent(contents)
         except BaseException:
             self._end(self.stop.shared)
-            os.close(self._lock)
             raise
         self.keys: list[Array] = [each.keys for each in contents]
         self.failed: list[Array] = [each.keys[each.failed] for each in contents]
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -88,7 +141,7 @@ class OutputFolder:
         """Store what earlier sessions spent, also on removed lines, for the policies of this session."""
         dropped = dropped_cost(self._lock)
         spent = dropped + sum(content.spent for content in contents)
-        if self._retry_failed:
+        if self.retry_failed:
             record_dropped_cost(self._lock, dropped + sum(content.spent_on_failed for content in contents))
         (self.stop.shared / SPENT_BEFORE).write_text(str(spent))
 
@@ -112,7 +165,8 @@ class OutputFolder:
         """Remove the stop files and empty shards of killed sessions."""
         for pattern in (".stop-*", ".drop-*", ".shard-*.new"):
             for file in self.path.glob(pattern):
-                file.unlink(missing_ok=True)
+                if not file.name.endswith(f"-{self.session}"):
+                    file.unlink(missing_ok=True)
         for pattern in (".gone-*", ".parquet-*.new"):
             for folder in self.path.glob(pattern):
                 shutil.rmtree(folder, ignore_errors=True)

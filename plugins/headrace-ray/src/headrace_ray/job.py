@@ -25,7 +25,7 @@ from headrace_ray.files import (
 from headrace_ray.folder import OutputFolder, put_shared, run_tasks
 from headrace_ray.key_sets import IndexBitmap
 from headrace_ray.results import read_results
-from headrace_ray.session import ActorPoolConfig, ray_cluster, run_session
+from headrace_ray.session import ActorPoolConfig, ray_cluster, run_sessions
 from headrace_ray.shards import key_by_index
 
 _MORE = (
@@ -70,13 +70,20 @@ def run_job(job: Job, options: Mapping[str, Any]) -> Summary:
         total = sum(file.items for file in files)
         task = spec.task(InputFiles(job.input, files, job.id_column, kind))
         fingerprint = {"input": combined_digest(files), **task.fingerprint()}
-        with OutputFolder(job.out, fingerprint, key_by_index, retry_failed=job.retry_failed) as folder:
-            done = IndexBitmap.of(folder.keys, total)
+        with OutputFolder(
+            job.out, fingerprint, key_by_index, retry_failed=job.retry_failed, command=job.command
+        ) as folder:
             # An earlier run may have had a higher limit.
             folder.keys = [keys[keys < total] for keys in folder.keys]
             folder.failed = [keys[keys < total] for keys in folder.failed]
-            get_done = put_shared(done)
-            functions = read_functions(files, spec, job.id_column, get_done, folder.stop)
+
+            def requests() -> Any:
+                get_done = put_shared(IndexBitmap.of(folder.keys, total))
+                functions = read_functions(files, spec, job.id_column, get_done, folder.stop)
+                return ray.data.read_datasource(
+                    FunctionDatasource(functions), override_num_blocks=len(functions)
+                )
+
             pool = ActorPoolConfig(
                 actors=options["actors"],
                 make_client=job.make_client,
@@ -87,12 +94,8 @@ def run_job(job: Job, options: Mapping[str, Any]) -> Summary:
                 key=key_by_index,
                 wait_for_endpoint=job.wait_for_endpoint,
                 deadline=job.deadline,
-                retry_failed=job.retry_failed,
             )
-            dataset = ray.data.read_datasource(
-                FunctionDatasource(functions), override_num_blocks=len(functions)
-            )
-            summary = run_session(dataset, folder, pool, total)
+            summary = run_sessions(requests, folder, pool, total)
             if options["parquet"]:
                 write_parquet(folder.path, folder.session)
     return summary

@@ -21,12 +21,16 @@ class ActorReport(msgspec.Struct):
         waiting: What all its blocks wait for; empty if one does not.
         circuits: Why circuits are open, by endpoint.
         totals: The totals of the items that it has finished, see `headrace.bulk.encode_totals`.
+        followed: The number of the last order that it has carried out.
+        cancelled: The ids of the items whose calls it has cancelled in flight.
     """
 
     in_flight: int
     waiting: str
     circuits: dict[str, str]
     totals: msgspec.Raw
+    followed: int = 0
+    cancelled: list[str] = []
 
 
 class ReportFile:

@@ -1,4 +1,7 @@
-"""One session of a run: sends a dataset of requests through the actors, and returns the summary."""
+"""The sessions of one command: each sends a dataset of requests through the actors.
+
+A second session follows if failed items are to be sent again.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from headrace_ray.control import RayControl
 from headrace_ray.folder import SIDECAR, OutputFolder, translated_errors
 from headrace_ray.orders import ActorOrders
 from headrace_ray.shards import KeyOf
-from headrace_ray.stop import INTERRUPT, StopSignal
+from headrace_ray.stop import INTERRUPT
 
 _BLOCKS_PER_ACTOR = 3
 """Blocks that an actor works on at once: the end of one overlaps with the beginning of the next."""
@@ -51,7 +54,6 @@ class ActorPoolConfig:
     key: KeyOf
     wait_for_endpoint: float
     deadline: float | None
-    retry_failed: bool
     backend: str = "asyncio"
 
     def actor_count(self) -> int:
@@ -69,32 +71,50 @@ def _processors() -> float:
     return float(ray.cluster_resources().get("CPU", 1))
 
 
-def run_session(requests: Any, folder: OutputFolder, pool: ActorPoolConfig, total: int | None) -> Summary:
-    """Send a dataset of requests; ``total`` is the number of all items, None if it is not known."""
+def run_sessions(
+    make_requests: Callable[[], Any], folder: OutputFolder, pool: ActorPoolConfig, total: int | None
+) -> Summary:
+    """Send requests, and those of failed items again if that is asked for meanwhile.
+
+    Args:
+        make_requests: Returns the dataset of requests for the items that are not done, by ``folder``.
+        folder: The output folder, entered.
+        pool: The configuration of the actors.
+        total: The number of all items; None if it is not known.
+    """
     actors, started = pool.actor_count(), time.monotonic()
     done_before = sum(len(keys) for keys in folder.keys)
     failed_before = sum(len(keys) for keys in folder.failed)
     summary = Summary(0, done_before=done_before, failed_before=failed_before)
-    processed = 0
     orders = ActorOrders(folder.stop.shared, actors, pool.max_in_flight)
     control = RayControl(folder, orders, actors=actors, policies=pool.policies, before=summary, total=total)
     with (
-        _stop_handlers(folder.stop, pool.deadline),
+        _stop_handlers(folder, pool.deadline),
         accompanied_in_thread(control) as steered,
         translated_errors(),
     ):
-        for batch in _map_requests(requests, folder, pool, actors, steered=steered).iter_batches(
-            batch_size=None, batch_format="pyarrow", prefetch_batches=0
-        ):
-            for pickled in batch.column("summary").to_pylist():
-                block: Summary = pickle.loads(pickled)
-                summary.merge(block)
-                processed += block.total
-        summary.total = done_before + processed if total is None else total
-        summary.elapsed = time.monotonic() - started
-        summary.stopped_by = folder.stop.reason()
-        control.end(summary)
-    return summary
+        while True:
+            summaries = _map_requests(make_requests(), folder, pool, actors, steered=steered)
+            processed = _add_up(summaries, summary)
+            if total is None:
+                total = done_before + processed
+            summary.total, summary.elapsed = total, time.monotonic() - started
+            summary.stopped_by = folder.stop.reason()
+            if not control.end_session(summary):
+                return summary
+            folder.begin_again()
+            control.begin_session()
+
+
+def _add_up(summaries: Any, summary: Summary) -> int:
+    """Add the pickled summaries of blocks to a summary, as they come; return the number of their items."""
+    processed = 0
+    for batch in summaries.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for pickled in batch.column("summary").to_pylist():
+            block: Summary = pickle.loads(pickled)
+            summary.merge(block)
+            processed += block.total
+    return processed
 
 
 def _map_requests(
@@ -103,7 +123,6 @@ def _map_requests(
     """Map a dataset of requests over the actors; the result has one pickled summary per block."""
     from ray.data import ActorPoolStrategy
 
-    # The remainder of max_in_flight goes to no actor.
     setup = ActorSetup(
         make_client=pool.make_client,
         out=folder.path,
@@ -112,9 +131,10 @@ def _map_requests(
         key=pool.key,
         choices=pool.choices,
         answer=pool.answer,
-        max_in_flight=pool.max_in_flight // actors,
+        actors=actors,
+        max_in_flight=pool.max_in_flight,
         wait_for_endpoint=pool.wait_for_endpoint,
-        retry_failed=pool.retry_failed,
+        retry_failed=folder.retry_failed,
         steered=steered,
         environment=_environment(),
         folder=os.getcwd(),
@@ -157,21 +177,21 @@ def _has_uvloop() -> bool:
 
 
 @contextmanager
-def _stop_handlers(stop: StopSignal, deadline: float | None) -> Iterator[None]:
-    """Stop the session at its deadline and on signals; the second signal drops calls in flight."""
+def _stop_handlers(folder: OutputFolder, deadline: float | None) -> Iterator[None]:
+    """Stop the session at the deadline and on signals; the second signal drops calls in flight."""
     handled = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if stop.requested:
+        if folder.stop.requested:
             for each in handled:  # the next signal ends this process
                 signal.signal(each, before[each])
-            stop.request(INTERRUPT, drop=True)
+            folder.request_stop(INTERRUPT, drop=True)
             return
-        stop.request(INTERRUPT)
+        folder.request_stop(INTERRUPT)
         print("Stopping: calls in flight are being finished. Ctrl-C again drops them.", file=sys.stderr)
 
     def pass_deadline() -> None:
-        stop.request(DeadlineExceeded(f"the run's deadline of {deadline:g} s passed"), drop=True)
+        folder.request_stop(DeadlineExceeded(f"the run's deadline of {deadline:g} s passed"), drop=True)
 
     before = {each: signal.signal(each, handle) for each in handled}
     timer = None if deadline is None else threading.Timer(deadline, pass_deadline)

@@ -135,6 +135,14 @@ def is_free(path: Path) -> bool:
     return True
 
 
+def wait_until_free(shards: Iterable[Path], limit: float) -> None:
+    """Wait until no actor holds these shards, or so many seconds."""
+    end = time.monotonic() + limit
+    for shard in shards:
+        while not is_free(shard) and time.monotonic() < end:
+            time.sleep(0.1)
+
+
 def wait_for_release(shards: Iterable[Path]) -> None:
     """Wait until no actor holds these shards; raise `JournalError` if one does not end."""
     begun, notified = time.monotonic(), False

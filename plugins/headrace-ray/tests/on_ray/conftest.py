@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -62,17 +62,26 @@ def cluster() -> Iterator[str]:
         # Not pytest's folder: paths of sockets must be short. By default, Ray would leave its logs behind.
         folder = tempfile.mkdtemp(prefix="ray-")
         try:
-            context = ray.init(
-                num_cpus=2,
-                include_dashboard=False,
-                log_to_driver=False,
-                object_store_memory=200 << 20,
-                _temp_dir=folder,
-            )
-            yield context.address_info["gcs_address"]
+            yield _start_ray(folder)
         finally:
             ray.shutdown()
             shutil.rmtree(folder)
+
+
+def _start_ray(folder: str) -> str:
+    """Start a cluster and return its address.
+
+    Ray gives up after 30 s, which a loaded machine may need. What such a try has started ends with this
+    process.
+    """
+    import ray
+
+    options = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 200 << 20}
+    for _ in range(2):
+        with suppress(Exception):
+            return str(ray.init(log_to_driver=False, _temp_dir=folder, **options).address_info["gcs_address"])
+        ray.shutdown()
+    return str(ray.init(log_to_driver=False, _temp_dir=folder, **options).address_info["gcs_address"])
 
 
 @contextmanager

@@ -26,7 +26,7 @@ Serving = Callable[[Behaviour], Any]
 ROWS = 800
 
 
-def start_actor(folder: Path, url: str, session: str, max_in_flight: int) -> Any:
+def start_actor(folder: Path, url: str, session: str, max_in_flight: int, *, steered: bool = False) -> Any:
     """Start an actor of a session whose command is gone; Ray does not end it."""
     import ray
 
@@ -40,10 +40,11 @@ def start_actor(folder: Path, url: str, session: str, max_in_flight: int) -> Any
         key=key_by_index,
         choices=(),
         answer=None,
+        actors=1,
         max_in_flight=max_in_flight,
         wait_for_endpoint=LIMIT,
         retry_failed=False,
-        steered=False,
+        steered=steered,
         environment={},
         folder=str(folder),
         path=tuple(sys.path),
@@ -127,7 +128,8 @@ def test_a_block_sent_to_an_actor_again_is_done_once(
         actor = start_actor(tmp_path, url, "this", max_in_flight=40)
         answers = ray.get([actor.ask.remote(block) for _ in range(3)], timeout=LIMIT)
         assert requests_at(url) == block.num_rows
-    assert list((out / ".shared-this").iterdir()) == [], "an actor that nobody looks at writes reports"
+    shared = [path.name for path in (out / ".shared-this").iterdir()]
+    assert shared == ["place-0"], "an actor that nobody looks at writes reports"
     ray.kill(actor)
     for answer in answers:
         assert pickle.loads(answer.column("summary")[0].as_py()).succeeded == block.num_rows

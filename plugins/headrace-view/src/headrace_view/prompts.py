@@ -38,25 +38,32 @@ class SentPrompt:
     messages: Any = None
 
 
-def find_prompt(journal: Path, line: OutputLine) -> SentPrompt:
-    """Find what was sent for the item of a line; it reads the input up to the row."""
-    fingerprint = fingerprint_of(journal, line.index)
+def find_prompt(output: Path, line: OutputLine) -> SentPrompt:
+    """Find what was sent for the item of a line; it reads the input up to the row.
+
+    Args:
+        output: The output; that of a run with shards is their folder.
+        line: The line.
+    """
+    fingerprint = fingerprint_of(output, line.index)
     if not fingerprint:
         return SentPrompt(_NO_SIDECAR)
     command = fingerprint.get("command")
     if not isinstance(command, str):
         return SentPrompt(_NO_INPUT.format(_OF_PYTHON))
-    for path in find_inputs(journal, command):
-        found = _row_in(path, line, fingerprint)
+    inputs = find_inputs(output, command)
+    for path, prefix in sorted(inputs, key=lambda each: not line.custom_id.startswith(f"{each[1]}:")):
+        found = _row_in(path, prefix, line, fingerprint)
         if found is not None:
             return found
     return SentPrompt(_NO_INPUT.format(_LOOKED_FOR.format(command)))
 
 
-def _row_in(path: Path, line: OutputLine, fingerprint: Mapping[str, Any]) -> SentPrompt | None:
+def _row_in(path: Path, prefix: str, line: OutputLine, fingerprint: Mapping[str, Any]) -> SentPrompt | None:
+    ids = (line.custom_id, line.custom_id.removeprefix(f"{prefix}:"))  # only ids of content have it
     try:
         source = Source(path, fingerprint.get("id_column"))
-        item = next((item for item in source.items() if item.id == line.custom_id), None)
+        item = next((item for item in source.items() if item.id in ids), None)
     except (HeadraceError, OSError):
         return None
     return None if item is None else _sent(source, item, line, fingerprint)

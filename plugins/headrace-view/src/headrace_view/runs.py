@@ -16,6 +16,7 @@ import msgspec
 from headrace import InputError
 from headrace.bulk import decode_line, open_regular
 from headrace_view.index import IndexBuilder, IndexPlace
+from headrace_view.sidecar import sidecar_of
 
 _FIRST_LINE = 1 << 26
 _MOST_OPEN = 32
@@ -23,8 +24,6 @@ _MOST_OPEN = 32
 
 _LAST = 1e-9
 """When a run was asked for that is only counted: before all others."""
-
-_SIDECAR_OF_SHARDS = "run.journal"
 
 _TABLES = (".csv", ".parquet")
 """The outputs of runs whose lines are in a file beside them."""
@@ -60,9 +59,7 @@ class ViewedRun:
     @functools.cached_property
     def sidecar(self) -> str:
         """The sidecar of its run, which the run has locked."""
-        if self.shard_of is not None:
-            return str(self.shard_of / _SIDECAR_OF_SHARDS)
-        return f"{os.path.realpath(self.journal)}.journal"
+        return str(sidecar_of(self.shard_of or self.journal))
 
     @property
     def place(self) -> IndexPlace:
@@ -279,12 +276,12 @@ def _is_output(path: Path) -> bool:
         return False
     if first:
         return _is_output_line(first)
-    return Path(f"{os.path.realpath(path)}.journal").exists() or _shard_of(path) is not None
+    return sidecar_of(path).exists() or _shard_of(path) is not None
 
 
 def _shard_of(path: Path) -> Path | None:
     """The folder that is the output of a run on Ray, if a file is a shard of it."""
-    is_shard = fnmatch(path.name, "shard-*.jsonl") and (path.parent / _SIDECAR_OF_SHARDS).exists()
+    is_shard = fnmatch(path.name, "shard-*.jsonl") and sidecar_of(path.parent).exists()
     return path.parent if is_shard else None
 
 

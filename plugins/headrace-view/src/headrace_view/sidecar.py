@@ -6,22 +6,30 @@ import os
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from headrace.bulk import open_regular
+from headrace import InputError
+from headrace.bulk import input_files, open_regular
 
 _LARGEST = 1 << 24
 _FILE_OPTIONS = ("--prompt-file", "--system-file", "--schema", "--examples", "--table", "--out")
 
 
-def read_fingerprints(journal: Path) -> list[tuple[int, Mapping[str, Any]]]:
+def sidecar_of(output: Path) -> Path:
+    """The sidecar of an output: in it, if that is a folder."""
+    real = os.path.realpath(output)
+    return Path(real, "run.journal") if os.path.isdir(real) else Path(f"{real}.journal")
+
+
+def read_fingerprints(output: Path) -> list[tuple[int, Mapping[str, Any]]]:
     """The fingerprints of a run, each with the first number of its lines; empty without a sidecar."""
     try:
-        with open_regular(f"{os.path.realpath(journal)}.journal") as file:
+        with open_regular(sidecar_of(output)) as file:
             written = file.read(_LARGEST)
         records = [msgspec.json.decode(line) for line in written.split(b"\n")[:-1]]
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -35,26 +43,33 @@ def read_fingerprints(journal: Path) -> list[tuple[int, Mapping[str, Any]]]:
     return found
 
 
-def fingerprint_of(journal: Path, index: int | None) -> Mapping[str, Any]:
+def fingerprint_of(output: Path, index: int | None) -> Mapping[str, Any]:
     """The fingerprint of the line with this number; empty if it is not known."""
     found: Mapping[str, Any] = {}
-    for first, fingerprint in read_fingerprints(journal):
+    for first, fingerprint in read_fingerprints(output):
         if first <= (index or 0):
             found = fingerprint
     return found
 
 
-def find_inputs(journal: Path, command: str | None) -> Iterator[Path]:
-    """The files that the command of a run may have read its rows from, the most likely first."""
+def find_inputs(output: Path, command: str | None) -> Iterator[tuple[Path, str]]:
+    """The files that the command of a run may have read its rows from, the most likely first.
+
+    Each has the prefix of its ids. The input of a run whose output is a folder may be a folder or a pattern.
+    """
     try:
         arguments = shlex.split(command or "")[2:]
     except ValueError:
         return
-    for folder in _folders(journal, arguments):
+    for folder in _folders(output, arguments):
         for path in _candidates(arguments):
             whole = folder / path
-            if whole.is_file() and not whole.samefile(journal):
-                yield from _input_of_job(whole) if whole.suffix == ".toml" else [whole]
+            if whole.is_file() and not whole.samefile(output):
+                found = _input_of_job(whole) if whole.suffix == ".toml" else [whole]
+                yield from ((each, "") for each in found)
+            elif output.is_dir():
+                with suppress(InputError, OSError, ValueError):
+                    yield from input_files(whole)
 
 
 def _candidates(arguments: list[str]) -> list[str]:
@@ -67,9 +82,9 @@ def _candidates(arguments: list[str]) -> list[str]:
     return certain + possible
 
 
-def _folders(journal: Path, arguments: list[str]) -> list[Path]:
+def _folders(output: Path, arguments: list[str]) -> list[Path]:
     """The folders that the command may have been run in: where its output has the name that it gave."""
-    real, folders = Path(os.path.abspath(journal)), []
+    real, folders = Path(os.path.abspath(output)), []
     for option, value in pairwise(arguments):
         if option == "--out" and not os.path.isabs(value):
             parts = Path(os.path.normpath(value)).parts

@@ -1,5 +1,6 @@
 """The control of a run that goes on: its snapshot, and the messages that change it."""
 
+from headrace.bulk.cancellation import Cancellation, ids_with_lines
 from headrace.bulk.control.accompanied import accompanied_in_thread
 from headrace.bulk.control.messages import (
     CancelItems,
@@ -19,6 +20,7 @@ from headrace.bulk.control.snapshot import RunSnapshot, RunStatus
 
 __all__ = [
     "CancelItems",
+    "Cancellation",
     "Change",
     "ControlMessage",
     "Done",
@@ -35,4 +37,5 @@ __all__ = [
     "accompanied_in_thread",
     "control_address",
     "encode_message",
+    "ids_with_lines",
 ]

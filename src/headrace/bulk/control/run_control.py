@@ -6,14 +6,15 @@ import logging
 import os
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from headrace._support.text import shortened
 from headrace._support.units import format_count
+from headrace.bulk.cancellation import Cancellation, checked_ids
+from headrace.bulk.control.change_log import ChangeLog, SidecarOwner
 from headrace.bulk.control.limits import RunLimits
 from headrace.bulk.control.messages import (
     CancelItems,
@@ -25,7 +26,7 @@ from headrace.bulk.control.messages import (
     SetLimit,
     decode_message,
 )
-from headrace.bulk.control.records import Change, change_of, record_address, record_change
+from headrace.bulk.control.records import CANCELLED, RETRIED
 from headrace.bulk.control.replies import Done, Refused
 from headrace.bulk.control.snapshot import RunSnapshot, RunStatus
 from headrace.bulk.policy_limits import LimitValue
@@ -33,16 +34,6 @@ from headrace.bulk.summary import Summary
 from headrace.errors import ControlRefused, HeadraceError
 
 _log = logging.getLogger("headrace")
-
-_SHOWN_CHANGES = 20
-
-
-class SidecarOwner(Protocol):
-    """The part of a journal that records changes."""
-
-    @property
-    def sidecar(self) -> int:
-        """The descriptor of the sidecar, which is open and locked."""
 
 
 class RunControl(ABC):
@@ -72,11 +63,10 @@ class RunControl(ABC):
         engine: str | None = None,
     ) -> None:
         self._out = None if out is None else os.path.abspath(out)
-        self._sidecar_owner = journal
         self._limits = RunLimits(executor, policies, engine)
         self._policies = policies
         self._engine = engine
-        self._changes: deque[Change] = deque(maxlen=_SHOWN_CHANGES)
+        self._changes = ChangeLog(self._out, journal)
 
     @property
     def out(self) -> str | None:
@@ -110,28 +100,29 @@ class RunControl(ABC):
         """Draw no more items, and end the session when those in flight are finished."""
 
     @abstractmethod
-    def retry_failed(self) -> Done:
-        """Send the failed items again in this session.
+    def _retry_failed(self) -> int:
+        """Have the failed items sent again in this session; returns how many have failed, in all sessions.
 
         Raises:
-            ControlRefused: The run is stopping, or it is not possible in this run.
+            ControlRefused: It is not possible in this run.
         """
 
+    @property
     @abstractmethod
-    async def cancel(self, ids: Sequence[str]) -> Done:
-        """Let items fail with the code "cancelled", that are in flight or were not sent yet.
+    def _when_retried(self) -> str:
+        """When they are sent, in words."""
 
-        The ids that are done or not known are in the reply. Items that were not sent yet fail when their turn
-        comes in this session.
+    @abstractmethod
+    async def _cancel(self, ids: Sequence[str]) -> Cancellation:
+        """Let items fail; the ids differ.
 
         Raises:
-            ControlRefused: No item can be cancelled.
+            ControlRefused: It is not possible in this run.
         """
 
     def announce(self, address: str) -> None:
         """Write to the journal's sidecar where this run takes control messages; see `control_address`."""
-        if self._sidecar_owner is not None:
-            record_address(self._sidecar_owner.sidecar, address)
+        self._changes.announce(address)
 
     async def reply_to(self, line: bytes) -> bytes:
         """Carry out a message as JSON, and return the reply as JSON, on one line.
@@ -178,7 +169,7 @@ class RunControl(ABC):
         if state == "paused":
             return Done(message="The run is paused already.")
         self._pause()
-        change = self._note("state", state, "paused")
+        change = self._changes.note("state", state, "paused")
         rest = format_count(self._in_flight, "call")
         return Done(message=f"Paused: no more items are sent; {rest} in flight are finished.", change=change)
 
@@ -187,7 +178,7 @@ class RunControl(ABC):
         if self._refuse_if_stopping() != "paused":
             return Done(message="The run is not paused.")
         self._resume()
-        change = self._note("state", "paused", self._state)
+        change = self._changes.note("state", "paused", self._state)
         return Done(message="Resumed: items are sent again.", change=change)
 
     @property
@@ -201,10 +192,48 @@ class RunControl(ABC):
         if state == "stopping":
             return Done(message="The run is stopping already.")
         self._stop()
-        change = self._note("state", state, "stopping")
+        change = self._changes.note("state", state, "stopping")
         return Done(
             message=f"Stopping: {self._what_is_finished} finished; run its command again to continue.",
             change=change,
+        )
+
+    def retry_failed(self) -> Done:
+        """Send the failed items again in this session.
+
+        Raises:
+            ControlRefused: The run is stopping, or it is not possible in this run.
+        """
+        self._refuse_if_stopping()
+        number = self._retry_failed()
+        if not number:
+            return Done(message="No item has failed.")
+        items, when = format_count(number, "failed item"), self._when_retried
+        return Done(
+            message=f"{items} will be sent again {when}.",
+            change=self._changes.note(RETRIED, None, items),
+        )
+
+    async def cancel(self, ids: Sequence[str]) -> Done:
+        """Let items fail with the code "cancelled", that are in flight or were not sent yet.
+
+        The ids that are done or not known are in the reply. Items that were not sent yet fail when their turn
+        comes in this session.
+
+        Raises:
+            ControlRefused: No item can be cancelled.
+        """
+        self._refuse_if_ended()
+        found = await self._cancel(checked_ids(ids))
+        message, stopped = found.describe(), found.stopped
+        if not stopped:
+            raise ControlRefused(message)
+        return Done(
+            message=message,
+            change=self._changes.note(CANCELLED, None, shortened(", ".join(stopped))),
+            cancelled=stopped,
+            finished=found.finished,
+            unknown=found.unknown,
         )
 
     def set_limit(self, name: str, value: LimitValue) -> Done:
@@ -221,7 +250,9 @@ class RunControl(ABC):
         old, new = self._limits.change(name, value)
         if old == new:
             return Done(message=f"{name} is {_text(new)} already.")
-        return Done(message=f"{name}: {_text(old)} → {_text(new)}.", change=self._note(name, old, new))
+        return Done(
+            message=f"{name}: {_text(old)} → {_text(new)}.", change=self._changes.note(name, old, new)
+        )
 
     def _refuse_if_ended(self) -> RunStatus:
         """Returns the state: it is asked for once, because an engine may read files for it."""
@@ -261,18 +292,9 @@ class RunControl(ABC):
                 max_in_flight=self._limits.max_in_flight,
                 circuits=circuits,
                 limits=self._limits.values(),
-                changes=tuple(self._changes),
+                changes=self._changes.last,
             )
         )
-
-    def _note(self, what: str, old: LimitValue, new: LimitValue) -> Change:
-        """Log a change, and write it to the sidecar."""
-        change = change_of(what, old, new)
-        self._changes.append(change)
-        _log.info("%s: %s", self.out or "run", change)
-        if self._sidecar_owner is not None:
-            record_change(self._sidecar_owner.sidecar, change)
-        return change
 
 
 def _text(value: LimitValue) -> str:

@@ -181,7 +181,7 @@ class _Api:
         """What was sent for a row."""
         if not self._content:
             raise HTTPException(403, "prompts are not shown: --no-content")
-        prompt = find_prompt(run.journal, self._line(run, request))
+        prompt = find_prompt(run.shard_of or run.journal, self._line(run, request))
         messages = [(str(each.get("role", "")), bounded(_content(each))) for each in prompt.messages or []]
         row = [(name, bounded(value)) for name, value in (prompt.row or {}).items()]
         return {"note": prompt.note, "input": prompt.input, "row": row, "messages": messages}
