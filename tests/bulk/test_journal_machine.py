@@ -32,7 +32,7 @@ def line(index: int, failed: bool) -> bytes:
 
 
 class JournalMachine(RuleBasedStateMachine):
-    """``lines`` (index, failed) must be in the file, in this order; ``known`` are those from before."""
+    """``lines`` (index, failed) must be in the file, in this order; ``known`` are those that were read in it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,8 +121,7 @@ class JournalMachine(RuleBasedStateMachine):
         removed = [each for each in self.lines if each[0] in chosen]
         assert len(self.journal.remove({f"q{index}" for index in chosen}.__contains__)) == len(removed)
         self.lines = [each for each in self.lines if each not in removed]
-        if removed:
-            self.known = dict(self.lines)
+        self.known = dict(self.lines)
         for index, _ in removed:
             assert self.journal.was_removed(Item(index, 1, f"q{index}", {}))
 
@@ -161,7 +160,7 @@ class JournalMachine(RuleBasedStateMachine):
             assert self.out.read_bytes() == b"".join(line(*each) for each in self.lines)
             assert self.journal.done == len(self.lines)
             done = {index for index in range(TOTAL) if self.journal.is_done(Item(index, 1, f"q{index}", {}))}
-            assert done == set(self.known), "lines of this session count in the next one"
+            assert done == set(self.known), "lines of this session count from the next one on, or once the output was read again"
 
     def teardown(self) -> None:
         if hasattr(self, "journal"):

@@ -53,7 +53,7 @@ async def test_a_run_is_steered_over_its_socket(out: Path, runtime: Path) -> Non
         async with connect_async(out) as client, connect_async(out) as other:
             assert (await client.status())["in_flight"] == 2
             done = await client.send(PauseRun())
-            assert done.message == "Paused: no more items are sent; 2 calls in flight are finished."
+            assert done.message == "Paused: no more items are sent; 2 calls in flight will be finished."
             assert (await other.status())["state"] == "paused"
             assert (await other.send(PauseRun())).message == "The run is paused already."
             await client.send(ResumeRun())

@@ -175,6 +175,7 @@ class Journal:
         """Note a line that was written since the journal was entered."""
         self.failed += entry.failed
         self._entries.set(entry.custom_id, entry_of(entry.digest, FAILED if entry.failed else DONE))
+        self._is_new = False
 
     def _note(self, raw: bytes) -> str | None:
         """Note a line of an earlier session; returns what is wrong with it, None if it is right."""
@@ -201,7 +202,7 @@ class Journal:
         return None if entry is None or entry[4] == REMOVED else int.from_bytes(entry[:4])
 
     def is_done(self, item: Item) -> bool:
-        """Whether an item had a line when the journal was entered, and still has it."""
+        """Whether an item had a line when the output was last read, and still has it."""
         return not self._is_new and self._state(item.id) in {DONE, FAILED}
 
     def has_failed(self, id: str) -> bool:
@@ -267,7 +268,6 @@ class Journal:
             old, self._file = self._file, self._open_output(opened)
             opened.pop_all()
         old.close()
-        self._is_new = False
         self._read_to = self.index.described.size
         for id in removal.removed:
             self.failed -= self.has_failed(id)

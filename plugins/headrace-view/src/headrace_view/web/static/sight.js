@@ -14,8 +14,13 @@ export class InSight {
   }
 
   ask() {
+    if (!this.waits()) this.renew();
+  }
+
+  // Whether it is out of sight; then it is brought up to date when it comes into sight.
+  waits() {
     this.isBehind = !this.isSeen;
-    if (this.isSeen) this.renew();
+    return this.isBehind;
   }
 
   // For an element that shows something else from now on.

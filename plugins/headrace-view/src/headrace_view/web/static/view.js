@@ -173,6 +173,7 @@ const lower = new InSight(byId("all-rows"), () => {
 });
 
 function refresh() {
+  if (lower.waits()) return; // it was due when the rows were still in sight
   loadedAt = performance.now();
   filters.offer(latest);
   if (!comparison.isOn) rows.refresh();
