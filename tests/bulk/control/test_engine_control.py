@@ -124,7 +124,7 @@ async def test_the_messages_of_an_engine_are_those_of_all_runs(
     ]
     assert said == [
         "The run is not paused.",
-        "Paused: no more items are sent; 2 calls in flight are finished.",
+        "Paused: no more items are sent; 2 calls in flight will be finished.",
         "The run is paused already.",
         "max-in-flight: 4 → 7.",
         "max-in-flight is 7 already.",
