@@ -32,7 +32,7 @@ def line(index: int, failed: bool) -> bytes:
 
 
 class JournalMachine(RuleBasedStateMachine):
-    """``lines`` (index, failed) must be in the file, in this order; ``known`` are those that were read in it."""
+    """``lines`` (index, failed) must be in the file, in this order; ``known`` were read in it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class JournalMachine(RuleBasedStateMachine):
             assert self.out.read_bytes() == b"".join(line(*each) for each in self.lines)
             assert self.journal.done == len(self.lines)
             done = {index for index in range(TOTAL) if self.journal.is_done(Item(index, 1, f"q{index}", {}))}
-            assert done == set(self.known), "lines of this session count from the next one on, or once the output was read again"
+            assert done == set(self.known), "lines of this session count once they were read"
 
     def teardown(self) -> None:
         if hasattr(self, "journal"):

@@ -19,7 +19,10 @@ import trustme
 from anyio.streams.tls import TLSStream
 
 from headrace import Client, Headers
+from headrace._support.clock import on_asyncio
+from headrace.policies import BackgroundTasks
 from headrace.transports.connecting.ssl_context import default_ssl_context
+from headrace.transports.event_loops.poller import Poller
 
 Connect: TypeAlias = Callable[..., Client]
 """Makes a client of a server; see the fixture ``connect``."""
@@ -254,3 +257,12 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
     context = default_ssl_context()
     authority.configure_trust(context)
     return context
+
+
+@pytest.fixture
+async def poller() -> AsyncIterator[Poller]:
+    """A poller within a task group, closed at the end of the test."""
+    async with anyio.create_task_group() as group:
+        poller = Poller(None if on_asyncio() else BackgroundTasks(group, "the test"))
+        yield poller
+        await poller.aclose()

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import selectors
 import socket
-from collections.abc import AsyncIterator
 
 import anyio
 import pytest
 
-from headrace._support.clock import on_asyncio
-from headrace.policies import BackgroundTasks
 from headrace.transports.event_loops.poller import MAX_SOCKETS_PER_TURN, MAX_TIMERS_PER_TURN, Poller
 
 pytestmark = pytest.mark.anyio
@@ -41,15 +38,6 @@ class Handler:
 
     def on_timer(self, now: float) -> None:
         self.events.append("timer")
-
-
-@pytest.fixture
-async def poller() -> AsyncIterator[Poller]:
-    """A poller within a task group, closed at the end of the test."""
-    async with anyio.create_task_group() as group:
-        poller = Poller(None if on_asyncio() else BackgroundTasks(group, "the test"))
-        yield poller
-        await poller.aclose()
 
 
 @pytest.mark.skipif(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import anyio
 import pytest
 
-from headrace._support.clock import on_asyncio
-from headrace.policies import BackgroundTasks
 from headrace.transports.event_loops.poller import Poller
 from headrace.transports.sockets.byte_stream import ByteStream
 from headrace.transports.sockets.watched_socket import ConnectedSocket
@@ -27,15 +25,6 @@ def taking(received: list[bytes]) -> Callable[[bytes], bool]:
         return True
 
     return take
-
-
-@pytest.fixture
-async def poller() -> AsyncIterator[Poller]:
-    """A poller within a task group, closed at the end of the test."""
-    async with anyio.create_task_group() as group:
-        poller = Poller(None if on_asyncio() else BackgroundTasks(group, "the test"))
-        yield poller
-        await poller.aclose()
 
 
 async def test_a_connection_with_unsent_bytes_is_not_usable(poller: Poller) -> None:

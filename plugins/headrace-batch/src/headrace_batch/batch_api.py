@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import attrs
 import msgspec
 
-from headrace import Headers, InvalidReply, Request, StatusError, Timeout
+from headrace import Headers, InvalidReply, Reply, Request, StatusError, Timeout
 from headrace.bulk import DirectCalls
 from headrace_batch.dialect import BatchView, Dialect, NoBatchesError, is_processed
 from headrace_batch.marks import marks_in_name
@@ -87,31 +87,25 @@ class EndpointApi:
         """Whether a batch can be created of an uploaded file."""
         if not self._dialect.processes_files:
             return True
-        try:
-            reply = await self._calls.send(Request(None, f"/files/{file}", "GET"))
-        except StatusError as error:
-            if error.status != 404:
-                raise
-            return True  # it was deleted, and the create finds out
-        return is_processed(reply.body)
+        reply = await self._ask_for_file(file, "GET")
+        return reply is None or is_processed(reply.body)  # one that was deleted is found out by the create
 
     async def has_file(self, id: str) -> bool:
         """Whether there is such a file for this key."""
-        try:
-            await self._calls.send(Request(None, f"/files/{id}", "GET"))
-        except StatusError as error:
-            if error.status != 404:
-                raise
-            return False
-        return True
+        return await self._ask_for_file(id, "GET") is not None
 
     async def delete_file(self, id: str) -> None:
         """Delete a file; one that does not exist is deleted already."""
+        await self._ask_for_file(id, "DELETE")
+
+    async def _ask_for_file(self, id: str, method: str) -> Reply | None:
+        """The reply about a file; None if it does not exist."""
         try:
-            await self._calls.send(Request(None, f"/files/{id}", "DELETE"))
+            return await self._calls.send(Request(None, f"/files/{id}", method))
         except StatusError as error:
             if error.status != 404:
                 raise
+            return None
 
     async def create(self, file: str, path: str, model: str | None, marks: Mapping[str, str]) -> BatchView:
         """Create a batch of an uploaded file."""

@@ -171,7 +171,9 @@ class RunControl(ABC):
         self._pause()
         change = self._changes.note("state", state, "paused")
         rest = format_count(self._in_flight, "call")
-        return Done(message=f"Paused: no more items are sent; {rest} in flight will be finished.", change=change)
+        return Done(
+            message=f"Paused: no more items are sent; {rest} in flight will be finished.", change=change
+        )
 
     def resume(self) -> Done:
         """Draw items again."""
