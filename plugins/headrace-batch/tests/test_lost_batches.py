@@ -9,10 +9,14 @@ import pytest
 import trio
 import trio.testing
 
-from batch_runs import errors_of, lines_of, rows, run
-from headrace.bulk import run_identity
+from batch_runs import client_of, errors_of, lines_of, rows, run
+from headrace.bulk import DirectCalls, run_identity
 from headrace_batch import BatchEngine
+from headrace_batch.batch_api import EndpointApi
 from headrace_batch.engine import batch_folder
+from headrace_batch.known_dialects import dialect_of
+from headrace_batch.ledger import LEDGER, read_ledger
+from headrace_batch.observed_run import ObservedRun
 from headrace_batch.part_steps import BatchMissing
 from scripted_batches import BATCH_TIME, ScriptedBatches
 
@@ -123,6 +127,27 @@ async def test_rows_whose_results_were_deleted_are_sent_again(
     assert await fetch(endpoint, out) == 2
     assert (len(endpoint.batches), errors_of(out)) == (4, {})
     assert endpoint.billed == {f"r{number}": 2 if number < 2 else 1 for number in range(6)}
+
+
+async def test_who_looks_at_the_batches_is_told_that_some_are_lost(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    endpoint = await begun(out)
+    lost = endpoint.batches.pop(id := first_id(endpoint))
+    parts = read_ledger(batch_folder(out, run_identity(out).id) / LEDGER).parts.values()
+    async with client_of(endpoint) as client:
+        (served,) = client.endpoints
+        apis = {served.base_url: EndpointApi(DirectCalls(client, served), dialect_of(served))}
+        seen = ObservedRun(list(parts), apis)
+        await seen.wait(60, lambda text: None)
+        assert "part 1: 2 rows, not found at the endpoint for this key" in seen.describe()
+        with pytest.raises(BatchMissing, match="1 batch was not found: use the key of the run; 'headrace "):
+            seen.check()
+        endpoint.batches[id] = lost
+        seen = ObservedRun(list(parts), apis)
+        await seen.wait(60, lambda text: None)
+        seen.check()
 
 
 def first_id(endpoint: ScriptedBatches) -> str:

@@ -137,6 +137,27 @@ def test_an_index_is_continued_and_not_made_again(tmp_path: Path) -> None:
     place.close()
 
 
+def test_a_row_has_the_number_of_no_row_of_the_output_before(tmp_path: Path) -> None:
+    out = write_output(tmp_path / "out.jsonl", map(make_line, range(10)))
+    builder, place = index_whole(out)
+    for lines in ([make_line(n) for n in range(5, 10)], []):  # as retry-failed and --fresh leave it
+        before = set(numbers_of(place))
+        write_output(out, lines)
+        while builder.step():
+            pass
+        assert len(numbers_of(place)) == len(lines)
+        assert before.isdisjoint(numbers_of(place))
+        with open_for_reading(place.database) as connection:
+            assert [line_of(connection, out, row) for row in before] == [None] * len(before)
+    builder.close()
+    place.close()
+
+
+def numbers_of(place: IndexPlace) -> list[int]:
+    with open_for_reading(place.database) as connection:
+        return [row.row for row in find_rows(connection, RowQuery())]
+
+
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\x00" + bytes(200)])
 def test_a_damaged_index_is_made_again(tmp_path: Path, content: bytes) -> None:
     out = write_output(tmp_path / "out.jsonl", map(make_line, range(3)))

@@ -34,6 +34,7 @@ def status(out: str) -> None:
     async def show(run: ObservedRun) -> None:
         await run.look()
         click.echo(run.describe())
+        run.check()
 
     _observe(out, show)
 
@@ -53,6 +54,7 @@ def wait(out: str, poll: float) -> None:
     async def wait_for_end(run: ObservedRun) -> None:
         await run.wait(poll, lambda text: click.echo(text, err=True))
         click.echo(f"{run.describe()}\nTo fetch the results: headrace batch fetch {shlex.quote(out)}")
+        run.check()
 
     _observe(out, wait_for_end)
 
@@ -66,6 +68,7 @@ def cancel(out: str) -> None:
         number = await run.cancel()
         are = "batch is" if number == 1 else "batches are"
         click.echo(f"{number:,} {are} being cancelled." if number else "No batch is running.")
+        run.check()
 
     _observe(out, cancel_all)
 

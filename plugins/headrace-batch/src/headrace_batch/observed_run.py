@@ -90,6 +90,19 @@ class ObservedRun:
         rows = sum(part.rows for part in self._created())
         return f"{len(self._running()):,} batches run, {finished:,} of {rows:,} rows finished"
 
+    def check(self) -> None:
+        """Check that all batches were found.
+
+        Raises:
+            BatchMissing: Some were not.
+        """
+        if number := len(self._missing):
+            were = "batch was" if number == 1 else "batches were"
+            raise BatchMissing(
+                f"{number:,} {were} not found: use the key of the run; 'headrace batch fetch' fetches the "
+                "results of all others, and says what to do if a batch is lost"
+            )
+
     def describe(self) -> str:
         """One line per part that is not settled, and a sum."""
         lines = []

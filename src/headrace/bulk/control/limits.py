@@ -69,10 +69,9 @@ class RunLimits:
     def _set_max_in_flight(self, value: LimitValue) -> None:
         if not hasattr(self._executor, "max_in_flight"):
             raise ControlRefused(f"{MAX_IN_FLIGHT}: engine {self._engine} has no such limit")
-        try:
-            total = int(value) if isinstance(value, (int, str)) else 0
-        except ValueError:
-            total = 0
+        if isinstance(value, str) and re.fullmatch("[0-9]{1,15}", value):
+            value = int(value)
+        total = value if isinstance(value, int) else 0
         if not 1 <= total <= MOST_IN_FLIGHT:
             raise ControlRefused(
                 f"{MAX_IN_FLIGHT}={_shown(value)}: must be an integer from 1 to {MOST_IN_FLIGHT:,}"

@@ -14,7 +14,7 @@ from headrace_view.index.counted_row import CountedRow
 from headrace_view.index.journal_file import JournalFile, ReadPosition
 from headrace_view.index.line_facts import LineFacts, read_facts
 from headrace_view.index.place import IndexPlace
-from headrace_view.index.schema import VERSION, facet_words, open_for_building, spaced
+from headrace_view.index.schema import VERSION, facet_words, note_numbers_before, open_for_building, spaced
 from headrace_view.index.totals import Totals
 
 _MOST_TERMS = 2000
@@ -138,7 +138,9 @@ class IndexBuilder:
             found = connection.execute("SELECT version, content FROM state").fetchone()
             if found is not None and found[0] != VERSION:
                 raise sqlite3.DatabaseError("an index of another version")
-            state = _State() if found is None else msgspec.json.decode(found[1], type=_State)
+            state = (
+                self._first_state(connection) if found is None else msgspec.json.decode(found[1], type=_State)
+            )
             terms = connection.execute("SELECT kind, text, id FROM terms").fetchall()
         except (sqlite3.Error, msgspec.DecodeError):
             if connection is not None:
@@ -156,9 +158,15 @@ class IndexBuilder:
         connection = open_for_building(database)
         self.close()
         self.place.use(database)
-        self._state, self._terms, self._names, self._kinds = _State(), {}, {}, Counter()
+        self._state, self._terms, self._names, self._kinds = self._first_state(connection), {}, {}, Counter()
         self.version += 1
         self._connection, self._inode = connection, _inode(database)
+
+    def _first_state(self, connection: sqlite3.Connection) -> _State:
+        """The state of an index without rows. Numbers go on: a page may still know those of other rows."""
+        state = _State(next_id=self._state.next_id)
+        note_numbers_before(connection, state.next_id - 1)
+        return state
 
     def _add(self, position: ReadPosition, offset: int, lines: Sequence[bytes]) -> None:
         assert self._connection is not None

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headrace_view.index.schema import numbers_before
+
 if TYPE_CHECKING:
     from headrace_view.index.pair_search import FoundPairs
 
@@ -64,12 +66,13 @@ class Pairs:
         self.searched: FoundPairs | None = None
         self._other_until = 0
         self._superseded = 0, 0
+        self._before = 0, 0
 
     @property
     def rows(self) -> tuple[int, int]:
         """How many rows each index has, without superseded ones, if it is joined as a whole."""
-        first, second = self._superseded
-        return len(self.kinds) - 1 - first, len(self.firsts) - 1 - second
+        absent, others_absent = map(sum, zip(self._superseded, self._before, strict=True))
+        return len(self.kinds) - 1 - absent, len(self.firsts) - 1 - others_absent
 
     def update(self, connection: sqlite3.Connection, most: int | None = None) -> None:
         """Join the rows that are new.
@@ -82,6 +85,7 @@ class Pairs:
         before, until = self.until, last if most is None else min(last, most)
         if (until, other_last) == (before, self._other_until):
             return
+        self._before = numbers_before(connection, "main"), numbers_before(connection, "other")
         self.kinds.extend(bytes(last + 1 - len(self.kinds)))
         for each, size in ((self.others, last), (self.firsts, other_last)):
             each.frombytes(bytes(each.itemsize * (size + 1 - len(each))))
@@ -126,7 +130,7 @@ def read_column(connection: sqlite3.Connection, query: str, values: Sequence[obj
 def _last(connection: sqlite3.Connection, index: str) -> int:
     """The number of the last row of an index."""
     (last,) = connection.execute(f"SELECT max(id) FROM {index}.rows").fetchone()
-    return last or 0
+    return last or numbers_before(connection, index)
 
 
 def _superseded_since(connection: sqlite3.Connection, index: str, number: int) -> list[int]:

@@ -54,6 +54,18 @@ def facet_words(failed: bool | None, status: int | str | None, terms: Iterable[i
     return " ".join([*words, *(f"term{term}" for term in terms if term is not None)])
 
 
+def note_numbers_before(connection: sqlite3.Connection, number: int) -> None:
+    """Note, in an index without rows, the number before that of its first row."""
+    connection.execute(f"PRAGMA user_version = {number}")
+
+
+def numbers_before(connection: sqlite3.Connection, index: str) -> int:
+    """The number before that of the first row of an index, superseded rows included."""
+    number: int
+    (number,) = connection.execute(f"PRAGMA {index}.user_version").fetchone()
+    return number
+
+
 def open_for_building(path: Path) -> sqlite3.Connection:
     """Open an index to write it; a new one gets its tables. It may be used in one thread after another.
 

@@ -11,6 +11,7 @@ export class ChartReader {
     this.title = title;
     this.shown = element("p", { className: "reading", hidden: true, ariaHidden: "true" }); // told has the same words
     this.at = null; // the place of the marker, as a share of the width in percent
+    this.when = ""; // and its time, as the words begin
     chart.after(this.shown);
     chart.addEventListener("keydown", (event) => {
       if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || !this.press(event.key)) return;
@@ -27,7 +28,8 @@ export class ChartReader {
     chart.addEventListener("blur", () => this.end());
   }
 
-  // Comes after each new drawing: the marker stays where it is, and nothing is told of it.
+  // Comes after each new drawing: the marker stays at its time, and nothing is told of it. If the drawing has no such
+  // time any more, it stays where it is.
   renew() {
     const drawn = this.chart.querySelector("svg");
     if (drawn) this.chart.tabIndex = 0;
@@ -37,8 +39,9 @@ export class ChartReader {
     this.chart.ariaLabel = drawn ? `${this.title}. ${drawn.ariaLabel} ${HINT}` : null;
     if (this.at === null) return;
     const values = this.values(), distance = ({ at }) => Math.abs(at - this.at);
+    const same = values.find(({ words }) => timeOf(words) === this.when);
     if (!values.length) this.end();
-    else this.show(values.reduce((best, each) => (distance(each) < distance(best) ? each : best)), false);
+    else this.show(same ?? values.reduce((best, each) => (distance(each) < distance(best) ? each : best)), false);
   }
 
   // Whether the key is one of those that move the marker, or end the reading.
@@ -63,6 +66,7 @@ export class ChartReader {
 
   show({ at, words }, isTold = true) {
     this.at = at;
+    this.when = timeOf(words);
     this.marker?.remove();
     this.marker = document.createElementNS("http://www.w3.org/2000/svg", "line");
     const foot = this.chart.querySelector(".axis").getAttribute("y1"); // the first axis is at zero
@@ -90,3 +94,5 @@ export class ChartReader {
     return isShown;
   }
 }
+
+const timeOf = (words) => words.split(": ")[0];

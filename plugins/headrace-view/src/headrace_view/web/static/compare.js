@@ -79,6 +79,7 @@ export class Comparison extends PagedTable {
         offerPages(this.page > 0, pairs.length === PAGE);
       }
       const counts = await get(`${path}/count`, {}, signal);
+      byId("count").ariaLive = refreshed ? "off" : "polite"; // as for the rows of one run
       const isSearch = search.trim() !== "", pages = Math.max(1, Math.ceil(counts[show] / PAGE));
       const last = isSearch ? 0 : pages - 1; // of a search they are not counted
       if (whole && !pairs.length && this.page > last) {

@@ -11,20 +11,16 @@ const policy = globalThis.trustedTypes?.createPolicy("headrace-charts", { create
 const get = (id) => document.getElementById(id);
 const HOLD = 5000; // milliseconds for which a chart stays as it is after someone read a value of it
 const latest = new Map(), shown = new Map(), used = new Map(), inSight = new Map(), readers = new Map();
-let title = document.title;
-
-// A title costs as much as the rest: the one of a live run is changed only when its tab is left.
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) document.title = title;
-});
 
 export function showOverview(data, name) {
   const { status } = data;
   say(get("state"), stateOf(data));
   get("state").className = `state ${data.live ? "alive" : ""}`;
   say(get("when"), data.since === null ? "" : period(data.since, data.until));
-  title = `${count(data.rows)} ${data.rows === 1 ? "row" : "rows"}, ${plain(name)}: headrace view`;
-  if (!data.live || data.at_once) document.title = title;
+  // A new title costs as much as the rest: that of a live run has no number.
+  const rows = data.live ? "" : `${count(data.rows)} ${data.rows === 1 ? "row" : "rows"}, `;
+  const title = `${rows}${plain(name)}: headrace view`;
+  if (document.title !== title) document.title = title;
   get("indexing").hidden = data.indexed >= data.size;
   if (!get("indexing").hidden) showProgress(data);
   showProblem(data.error || damaged(data.damaged));

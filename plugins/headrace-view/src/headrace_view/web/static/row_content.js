@@ -80,7 +80,7 @@ function facts(row) {
     "Done": time(row.done_at),
     "Cost": row.cost === null ? "not known" : `$${row.cost}`,
     "Possible further cost": row.possible_cost === null ? null : `$${row.possible_cost}`,
-    "Number in the output": row.line === null ? null : String(row.line),
+    "Number of the item, from 0": row.line === null ? null : String(row.line),
     "Whole id": row.id.text.length > LONG ? row.id.text : null, // the title has the beginning
   };
   for (const [name, value] of Object.entries(values)) {

@@ -176,7 +176,7 @@ function refresh() {
   if (lower.waits()) return; // it was due when the rows were still in sight
   loadedAt = performance.now();
   filters.offer(latest);
-  if (!comparison.isOn) rows.refresh();
+  table().load(true);
 }
 
 const runOf = (number) => runs.find(({ run }) => String(run) === number);
