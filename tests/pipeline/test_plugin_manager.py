@@ -79,6 +79,15 @@ def test_an_import_error_names_the_plugin_and_its_distribution(install: Install)
     assert isinstance(caught.value.__cause__, ImportError)
 
 
+def test_an_interrupt_during_an_import_is_no_import_error(install: Install) -> None:
+    # As Python 3.11 raises one in `__set_name__`.
+    wrapped, error = RuntimeError("Error calling __set_name__"), ImportError("x")
+    wrapped.__cause__, error.__cause__ = KeyboardInterrupt(), wrapped
+    install(broken=error)
+    with pytest.raises(KeyboardInterrupt):
+        make()
+
+
 @pytest.mark.parametrize("hook", [hook for hook in vars(hookspecs) if hook.startswith("headrace_")])
 def test_a_hook_without_hookimpl_raises_an_error_with_advice(install: Install, hook: str) -> None:
     module = ModuleType("plugin")

@@ -1,4 +1,4 @@
-"""Ctrl-C on trio: functions in which KeyboardInterrupt must not be raised.
+"""Ctrl-C: functions in which trio must not raise KeyboardInterrupt, and errors that hide one.
 
 trio raises it in the code that runs, or at the main task's next checkpoint if that code is protected.
 headrace protects functions that open or close nurseries, start tasks, serve other tasks, or make calls. A
@@ -33,3 +33,15 @@ def protect_from_interrupts() -> None:
     if trio is not None:
         while _codes:
             trio.lowlevel.enable_ki_protection(SimpleNamespace(__code__=_codes.pop()))
+
+
+def hides_interrupt(error: BaseException) -> bool:
+    """Whether an error was raised in place of a KeyboardInterrupt.
+
+    Up to Python 3.11, one in ``__set_name__`` is raised as the cause of a RuntimeError, so it can come as any
+    error from the import of a module with classes.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__
+    return cause is not None

@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from headrace import __version__
+from headrace._support.interrupts import hides_interrupt
 from headrace._support.text import printable
 from headrace.cli.bench import bench
 from headrace.cli.chat import chat
@@ -64,6 +65,10 @@ def _own_interrupt() -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         raise _Interrupted from interrupt
+    except Exception as error:
+        if hides_interrupt(error):
+            raise _Interrupted from error
+        raise
 
 
 @contextlib.contextmanager

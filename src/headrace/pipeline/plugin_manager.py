@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import pluggy
 
+from headrace._support.interrupts import hides_interrupt
 from headrace._support.text import nearest
 from headrace.errors import PluginError, SettingsError
 from headrace.pipeline import hookspecs
@@ -50,6 +51,8 @@ class Plugins:
             try:
                 module = entry.load()
             except Exception as error:
+                if hides_interrupt(error):
+                    raise KeyboardInterrupt from error
                 raise PluginError(
                     f"plugin {entry.name!r} ({distribution} {version}) does not import: "
                     f"{type(error).__name__}: {error}; repair or uninstall {distribution}"
