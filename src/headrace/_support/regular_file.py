@@ -20,7 +20,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a file for reading, as bytes. It never waits, also if the path was replaced by a pipe.
 
     Raises:
-        OSError: It cannot be opened, or is no regular file but a pipe, a socket, a device or a folder.
+        OSError: It cannot be opened, or it is not a regular file (a pipe, a socket, a device or a folder).
     """
     descriptor = os.open(path, _FLAGS)
     try:

@@ -69,7 +69,7 @@ def checked_ids(ids: Sequence[str]) -> list[str]:
     """The ids, each once.
 
     Raises:
-        ControlRefused: They are no list of texts (the characters of a string may be ids of other items), or
+        ControlRefused: They are not a list of texts (the characters of a string may be ids of other items), or
             there are none.
     """
     if isinstance(ids, str) or not isinstance(ids, Iterable) or not all(isinstance(id, str) for id in ids):

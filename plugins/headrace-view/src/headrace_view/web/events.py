@@ -40,7 +40,7 @@ _SHORT = _SHOWN[:5]
 """What the table of all runs shows of it."""
 
 _OF_TIME = ("rate", "time_left")
-"""What of it changes while nothing is done; that alone is no event."""
+"""The fields that change while nothing is done. If only these change, no event is sent."""
 
 
 class Events:
