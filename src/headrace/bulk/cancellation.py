@@ -69,8 +69,8 @@ def checked_ids(ids: Sequence[str]) -> list[str]:
     """The ids, each once.
 
     Raises:
-        ControlRefused: They are not a list of texts (the characters of a string may be ids of other items), or
-            there are none.
+        ControlRefused: They are not a list of texts, or there are none. A text alone is refused, because its
+            characters may be ids of other items.
     """
     if isinstance(ids, str) or not isinstance(ids, Iterable) or not all(isinstance(id, str) for id in ids):
         raise ControlRefused("ids: must be a list of ids, which are texts")
