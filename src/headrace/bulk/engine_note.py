@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from headrace._support.regular_file import read_regular
 from headrace.bulk.output_path import sidecar_of
 from headrace.bulk.run_lock import LARGEST_SIDECAR, append_record
 from headrace.errors import JournalError
@@ -28,7 +29,7 @@ def engine_with_calls(sidecar: int) -> str | None:
 def engine_left_by(out: str | os.PathLike[str]) -> str | None:
     """The engine of which calls may go on for an output, also if a run writes to it."""
     try:
-        return _engine_in(sidecar_of(out).read_bytes())
+        return _engine_in(read_regular(sidecar_of(out)))
     except OSError:
         return None
 
