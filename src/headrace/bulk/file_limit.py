@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
+from headrace.transports.connecting.local_limits import SPARE_FILES
+
 try:
     import resource
 except ImportError:  # Windows has no such limit
     resource = None  # type: ignore[assignment]
 
 _log = logging.getLogger("headrace.files")
-
-_SPARE_FILES = 64
 
 
 def raise_file_limit(connections: int) -> None:
@@ -22,7 +22,7 @@ def raise_file_limit(connections: int) -> None:
     """
     if resource is None:
         return
-    needed = connections + _SPARE_FILES
+    needed = connections + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return

@@ -45,7 +45,7 @@ LOCAL_ERRNOS = frozenset({errno.EMFILE, *_REASONS})
 _AMBIGUOUS = (socket.gaierror, ssl.SSLError)
 """Errors that may hide that a file could not be opened."""
 
-_SPARE_FILES = 64
+SPARE_FILES = 64
 """Files that connections leave to the rest of the process, or a quarter of all if these are few.
 
 Without them, a run with more calls than files could answer no control message, and write no table.
@@ -82,7 +82,7 @@ def leaves_spare_files(raw_socket: socket.socket) -> bool:
     if resource is None:
         return True
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return limit == resource.RLIM_INFINITY or raw_socket.fileno() < limit - min(_SPARE_FILES, limit // 4)
+    return limit == resource.RLIM_INFINITY or raw_socket.fileno() < limit - min(SPARE_FILES, limit // 4)
 
 
 def _reason(number: int | None) -> str:
